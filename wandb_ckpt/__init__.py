@@ -1,0 +1,1 @@
+"""Keras checkpoints as versions of Weights & Biases artifacts."""

@@ -1,0 +1,1 @@
+"""An embedded W&B server for one machine: `with Server() as server`."""
