@@ -1,0 +1,57 @@
+"""Accounts: who may enter. API keys are kept as digests; a new key is seen once, when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+from wandb_ckpt.server.store import Database, accounts
+from wandb_ckpt.server.store.records import User
+
+__all__ = ["DEFAULT_USER", "Accounts"]
+
+DEFAULT_USER = "local"
+# What the client itself lets pass: an optional prefix with a dash, then 40 or more of these.
+_KEY = re.compile(r"[\w-]{40,255}", re.ASCII)
+
+
+class Accounts:
+    """Finds the user that an API key belongs to.
+
+    Args:
+        db: Where users and the digests of their keys are.
+        any_key: Let any well-formed key in, as a user whose name is the key itself. For tests only.
+    """
+
+    def __init__(self, db: Database, *, any_key: bool = False) -> None:
+        self._db = db
+        self._any_key = any_key
+
+    def user_of(self, key: str) -> User | None:
+        """The user that the key belongs to, or None."""
+        if not _KEY.fullmatch(key):
+            return None
+        if known := accounts.user_of_key(self._db, _digest(key)):
+            return known
+        return self._newcomer(key) if self._any_key else None
+
+    def _newcomer(self, key: str) -> User:
+        return accounts.user_named(self._db, key) or accounts.get_or_create_user(self._db, key)
+
+    def is_new(self) -> bool:
+        """Whether nobody has an account yet."""
+        return not accounts.any_users(self._db)
+
+    def create_key(self, description: str, user_name: str = DEFAULT_USER) -> str:
+        """A fresh key for the user, who is made on demand. It can't be read back later."""
+        key = secrets.token_hex(32)
+        with self._db.atomic(durable=True):
+            user = accounts.get_or_create_user(self._db, user_name)
+            accounts.add_key(self._db, user.id, _digest(key), description)
+        return key
+
+
+def _digest(key: str) -> str:
+    # Keys are 256 random bits: a slow password hash would add nothing, and this runs on every request.
+    return hashlib.sha256(key.encode()).hexdigest()

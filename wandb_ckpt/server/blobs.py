@@ -1,0 +1,153 @@
+"""Blobs: bytes on disk by their SHA-256, each stored once; one counts only when all of it is safe."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from wandb_ckpt.server.errors import BlobMismatchError
+
+__all__ = ["Blob", "BlobWriter", "Blobs"]
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One stored blob: its id (SHA-256, hex), its length in bytes and its MD5 as W&B writes it (base64)."""
+
+    id: str
+    size: int
+    md5: str
+
+
+class BlobWriter:
+    """Takes the bytes of one upload, hashing as they come. Made by `Blobs.writer()`."""
+
+    def __init__(self, folder: Path, file: IO[bytes], path: Path) -> None:
+        self._folder = folder
+        self._file = file
+        self._path = path
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        self._file.write(data)
+        self._sha256.update(data)
+        self._md5.update(data)
+        self._size += len(data)
+
+    def finish(self, *, size: int | None = None, md5: str | None = None) -> Blob:
+        """Check the bytes against what was announced, and keep them for good.
+
+        Args:
+            size: The announced length, if any.
+            md5: The announced MD5 in base64, if any.
+
+        Raises:
+            BlobMismatchError: They differ; nothing is kept.
+        """
+        blob = Blob(self._sha256.hexdigest(), self._size, base64.b64encode(self._md5.digest()).decode())
+        if size is not None and size != blob.size:
+            raise BlobMismatchError(
+                f"{blob.size} bytes arrived, {size} were announced. Upload the file again."
+            )
+        if md5 is not None and md5 != blob.md5:
+            raise BlobMismatchError(
+                f"The bytes that arrived have the MD5 {blob.md5}, announced was {md5}. Upload the file again."
+            )
+        self._keep(self._folder / blob.id[:2] / blob.id)
+        return blob
+
+    def _keep(self, target: Path) -> None:
+        self._file.flush()
+        try:
+            # Younger than the sweep's grace period again, so it can't be taken away under us.
+            os.utime(target)
+            return
+        except FileNotFoundError:
+            pass
+        os.fsync(self._file.fileno())
+        target.parent.mkdir(exist_ok=True)
+        self._path.replace(target)
+        _fsync_folder(target.parent)
+
+
+class Blobs:
+    """The blobs in one folder.
+
+    Args:
+        folder: Made if need be. What earlier, killed processes left half-written in it is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[BlobWriter]:
+        """A place for the bytes of one upload; gone again unless `finish()` was called."""
+        path = self._incoming / secrets.token_hex(16)
+        with path.open("xb", buffering=0) as file:
+            try:
+                yield BlobWriter(self._folder, file, path)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def add(self, data: bytes) -> Blob:
+        """Store bytes that are already in memory."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.finish()
+
+    def path(self, blob_id: str) -> Path:
+        """Where the blob's bytes are."""
+        if not _ID.fullmatch(blob_id):
+            raise ValueError(f"{blob_id!r} is not the id of a blob: expected 64 hex digits.")
+        return self._folder / blob_id[:2] / blob_id
+
+    def read(self, blob_id: str) -> bytes:
+        """All bytes of a small blob."""
+        return self.path(blob_id).read_bytes()
+
+    def all(self) -> Iterator[tuple[str, int, float]]:
+        """Every stored blob as (id, size, seconds since it was last stored)."""
+        for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                yield path.name, stat.st_size, time.time() - stat.st_mtime
+
+    def remove(self, blob_id: str) -> None:
+        """Free a blob. The caller knows that nothing refers to it."""
+        self.path(blob_id).unlink(missing_ok=True)
+
+    def remove_incoming(self, older_than: float) -> int:
+        """Remove half-written uploads untouched for so many seconds. Returns the bytes freed."""
+        freed = 0
+        for path in self._incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if time.time() - stat.st_mtime > older_than:
+                    path.unlink()
+                    freed += stat.st_size
+        return freed
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
