@@ -1,1 +1,48 @@
-"""Keras checkpoints as versions of Weights & Biases artifacts."""
+"""Keras checkpoints as versions of Weights & Biases artifacts.
+
+`from wandb_ckpt import WandbModelCheckpoint` gives the callback for the Keras that `tensorflow.keras` is:
+Keras 3, or legacy tf_keras where `TF_USE_LEGACY_KERAS=1` is set. `wandb_ckpt.keras` and
+`wandb_ckpt.tf_keras` name one of them explicitly. Nothing heavy is imported before a name is used.
+"""
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError, WandbCkptError
+
+if TYPE_CHECKING:
+    from wandb_ckpt._checkpoint import Checkpoint
+    from wandb_ckpt._publisher import Outcome
+    from wandb_ckpt.keras import WandbModelCheckpoint
+
+__all__ = [
+    "ArgumentError",
+    "Checkpoint",
+    "NoActiveRunError",
+    "Outcome",
+    "PublishError",
+    "WandbCkptError",
+    "WandbModelCheckpoint",
+]
+
+_HOMES = {"Checkpoint": "_checkpoint", "Outcome": "_publisher"}
+
+
+def _home(name: str) -> str | None:
+    if name == "WandbModelCheckpoint":
+        # The values that TensorFlow 2.16+ itself takes for "yes" (tensorflow/python/util/lazy_loader.py).
+        legacy = os.environ.get("TF_USE_LEGACY_KERAS") in ("true", "True", "1")
+        return "tf_keras" if legacy else "keras"
+    return _HOMES.get(name)
+
+
+def __getattr__(name: str) -> Any:
+    home = _home(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,159 @@
+"""Puts a finished save in place in one step, so that a kill at any moment leaves the previous one whole.
+
+A save is written into a private folder beside its target:
+
+    .wandb_ckpt-<host>-<pid>-<random>/partial/<name>…   while it is written
+    .wandb_ckpt-<host>-<pid>-<random>/content/<name>…   once it is complete: never written again
+    .wandb_ckpt-<host>-<pid>-<random>/placing/<name>…   the same inodes, on their way to the target
+"""
+
+import ctypes
+import errno
+import filecmp
+import glob
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX = ".wandb_ckpt-"
+
+
+class PrivateFolder:
+    """The folder beside a target in which one save is written, kept and put in place from.
+
+    Args:
+        target: The path that the save is meant for; its parent folder exists.
+
+    Raises:
+        OSError: The folder can't be made (no permission, read-only or full file system).
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.root = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=target.parent))
+        self.partial = self.root / "partial"
+        self.content = self.root / "content"
+        self.partial.mkdir()
+
+    def place(self) -> None:
+        """Puts what was written to `partial` at the target, and keeps the same bytes in `content`."""
+        _keep_mode(self.target, self.partial / self.target.name)
+        self.partial.rename(self.content)
+        linked = self.root / "linked"
+        link_tree(self.content, linked)
+        _place_all(linked.rename(self.root / "placing"), self.target.parent)
+
+    def remove(self) -> None:
+        """Removes the folder and what is in it; the target stays."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Gives every file under `source` a second name under `target`; copies where hard links fail."""
+    shutil.copytree(source, target, copy_function=_link_or_copy)
+
+
+def finish_killed_saves(folder: Path) -> None:
+    """Finishes what a killed process was putting in place in `folder`, and sweeps what it left half written.
+
+    Complete bytes are finished, never deleted: a TF prefix is several files, and a kill may have come
+    between two of them.
+    """
+    for root in _left_by_dead_processes(folder):
+        if (root / "placing").is_dir() and not _is_placed(root / "content", folder):
+            _place_all(root / "placing", folder)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _own_prefix() -> str:
+    # The host is in the name because another host's processes can't be asked whether they live.
+    return f"{PREFIX}{platform.node()}-"
+
+
+def _left_by_dead_processes(folder: Path) -> Iterator[Path]:
+    for root in sorted(folder.glob(f"{glob.escape(_own_prefix())}*")):
+        pid = root.name.removeprefix(_own_prefix()).split("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            yield root
+
+
+def _is_placed(content: Path, folder: Path) -> bool:
+    """Returns whether `folder` has the bytes of `content` already (the kill came after the last step)."""
+    files = [path for path in content.rglob("*") if path.is_file()]
+    places = [folder / path.relative_to(content) for path in files]
+    return all(
+        place.is_file() and filecmp.cmp(path, place, shallow=False) for path, place in zip(files, places, strict=True)
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process
+        return True
+    return True
+
+
+def _place_all(placing: Path, folder: Path) -> None:
+    """Moves every entry of `placing` into `folder`, a TF prefix's index and `checkpoint` file after its data."""
+    for entry in sorted(placing.iterdir(), key=lambda path: (path.name == "checkpoint", path.suffix == ".index")):
+        _place_one(entry, folder / entry.name)
+    placing.rmdir()
+
+
+def _place_one(entry: Path, target: Path) -> None:
+    if entry.is_dir() and target.is_dir():
+        _exchange(entry, target)
+        shutil.rmtree(entry)
+    elif target.is_dir():
+        # The words that ModelCheckpoint looks for to say that the path is a folder.
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
+    else:
+        entry.replace(target)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swaps two folders: atomically where the kernel can, else with two renames."""
+    if not _renameat2_exchange(one, other):
+        aside = one.with_name(f"{one.name}.previous")
+        other.rename(aside)
+        one.rename(other)
+        aside.rename(one)
+
+
+def _renameat2_exchange(one: Path, other: Path) -> bool:
+    # Python has no binding for renameat2(2); without RENAME_EXCHANGE a folder can't be replaced atomically.
+    if sys.platform != "linux":
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # musl, an old glibc
+        return False
+    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no hard links here (FAT, some network file systems)
+        _clone_or_copy(source, target)
+
+
+def _clone_or_copy(source: str, target: str) -> None:
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+
+
+def _keep_mode(old: Path, new: Path) -> None:
+    # The parent writes into the existing file, which keeps its permissions; a new file must be given them.
+    with suppress(FileNotFoundError):
+        if old.is_file():
+            shutil.copymode(old, new)

@@ -1,0 +1,453 @@
+"""The half of the callback that all Keras families share: hooks → checkpoints → the publisher."""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from wandb_ckpt import _artifact
+from wandb_ckpt._artifact import Publication
+from wandb_ckpt._atomic import finish_killed_saves
+from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
+from wandb_ckpt._claim import Claim, claim
+from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
+from wandb_ckpt._naming import (
+    candidate_names,
+    check_aliases,
+    check_artifact_name,
+    default_artifact_name,
+)
+from wandb_ckpt._observer import Save, SaveObserver
+from wandb_ckpt._publisher import Outcome, Publisher
+from wandb_ckpt._snapshot import Snapshot, freeze
+from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
+
+if TYPE_CHECKING:
+    import wandb
+
+logger = logging.getLogger("wandb_ckpt")
+
+# How long the beginning of a resumed training waits to learn the best value so far, in seconds.
+_ASK_TIMEOUT = 20.0
+
+
+@dataclass(slots=True)
+class _Collection:
+    """Where this callback's checkpoints go within one run."""
+
+    run_id: str
+    claim: Claim
+    folder: Path
+    tracker: BestTracker
+
+    @property
+    def name(self) -> str:
+        return self.claim.name
+
+
+class PublishingMixin:
+    """Publishes each save of a `ModelCheckpoint` that stands behind it in the class's bases.
+
+    A family's class says in the `_family_*` methods what only it can know.
+    """
+
+    # What every parent has; annotated here because the mixin itself has no base.
+    filepath: str
+    monitor: str
+    save_best_only: bool
+    save_freq: int | str
+    best: Any
+    monitor_op: Callable[[Any, Any], Any] | None
+    model: Any
+    params: Any
+
+    def _init_publishing(
+        self,
+        *,
+        run: "wandb.Run | None",
+        artifact_name: str | None,
+        aliases: Iterable[str],
+        metadata: Mapping[str, Any] | None,
+        on_error: Literal["warn", "raise"],
+        policy: Literal["immutable", "mutable"],
+    ) -> None:
+        self._run = _check_run(run)
+        self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
+        self._aliases = check_aliases(aliases)
+        self._metadata = _artifact.check_metadata(metadata)
+        self._on_error = _check_choice("on_error", on_error, ("warn", "raise"))
+        self._policy = _check_choice("policy", policy, ("immutable", "mutable"))
+        self._check_numbers()
+        self._given_model: Any = None
+        self._observer: SaveObserver | None = None
+        self._publisher = Publisher()
+        self._collection: _Collection | None = None
+        self._last_batch: int | None = None
+        self._warned: set[str] = set()
+
+    def _check_numbers(self) -> None:
+        if self.save_freq != "epoch" and (isinstance(self.save_freq, bool) or int(self.save_freq) < 1):
+            raise ArgumentError(
+                f"save_freq={self.save_freq!r} would save after every batch: expected 'epoch' or a number of "
+                "batches of 1 or more."
+            )
+        if isinstance(self.best, float) and math.isnan(self.best):
+            raise ArgumentError(
+                "initial_value_threshold is NaN, which no value is better than: pass a number or None."
+            )
+
+    @property
+    def checkpoints(self) -> tuple[Outcome, ...]:
+        """What became of every checkpoint so far: pending, committed as vN, or failed and why."""
+        return self._publisher.outcomes
+
+    # ---- the hooks -------------------------------------------------------------------------------------
+
+    def set_model(self, model: Any) -> None:
+        """Takes the model, as every Keras callback does."""
+        super().set_model(model)  # type: ignore[misc]
+        self._given_model = model
+        # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
+        self._observer = SaveObserver(self.model)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Finds the run, and finishes what a killed process left half done.
+
+        Raises:
+            NoActiveRunError: There is no active W&B run.
+        """
+        if self._family_is_chief():
+            self._find_collection(self._require_run())
+        _finish_killed_saves_at(self.filepath)
+        super().on_train_begin(logs)  # type: ignore[misc]
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Lets the parent save, and publishes what it saved."""
+        self._last_batch = batch
+        if self.save_freq == "epoch":  # the parent can't save here: keep the hook free
+            super().on_train_batch_end(batch, logs)  # type: ignore[misc]
+            return
+        with self._publishing(batch, logs or {}):
+            super().on_train_batch_end(batch, _for_path(logs))  # type: ignore[misc]
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes the epoch, for saves within it."""
+        self._epoch = epoch
+        super().on_epoch_begin(epoch, logs)  # type: ignore[misc]
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Lets the parent save, and publishes what it saved."""
+        self._epoch = epoch
+        with self._publishing(None, logs or {}):
+            super().on_epoch_end(epoch, self._with_batch(_for_path(logs)))  # type: ignore[misc]
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Waits until every checkpoint is published, as long as there is progress once a minute, and sums up.
+
+        Raises:
+            PublishError: With `on_error="raise"`, a checkpoint could not be published.
+        """
+        super().on_train_end(logs)  # type: ignore[misc]
+        done = self._publisher.flush()
+        self._sum_up(done)
+        self._raise_failure()
+
+    # ---- what each family knows ------------------------------------------------------------------------
+
+    def _family_is_chief(self) -> bool:
+        """Returns whether this process is the one of its group that publishes."""
+        raise NotImplementedError
+
+    def _family_facts(self) -> tuple[str, str]:
+        """Returns Keras's version and its backend."""
+        raise NotImplementedError
+
+    def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
+        """Returns the comparison that the parent would use for `monitor` and `mode`; `None` when it can't tell."""
+        raise NotImplementedError
+
+    # ---- one save --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _publishing(self, batch: int | None, logs: Mapping[str, Any]) -> Iterator[None]:
+        """Stands the observer in front of the model while the parent works, then publishes what it saved."""
+        self._raise_failure()
+        self._prepare_monitor_op()
+        best = self._hide_nan(logs)
+        super().set_model(self._observer)  # type: ignore[misc]
+        try:
+            yield
+        except BaseException:
+            self.best = best  # the parent sets it before it saves
+            raise
+        finally:
+            super().set_model(self._given_model)  # type: ignore[misc]
+            self._publish_saves(batch, logs)
+        if best is None and _is_infinite(self.best):
+            self.best = None
+
+    def _prepare_monitor_op(self) -> None:
+        """Gives the parent its comparison before the first save.
+
+        Keras 3.15 sets it at the end of the first epoch, and fails when an integer `save_freq` needs it before;
+        and for a metric whose direction it doesn't know it fails there, even if nothing is to be compared.
+        """
+        if self.monitor_op is not None:
+            return
+        self.monitor_op = self._family_monitor_op()
+        if self.monitor_op is None and not self.save_best_only:
+            self.monitor_op = _undecided
+            self._warn_once(
+                f"Keras can't tell whether a higher or a lower {self.monitor} is better, so no version gets the "
+                "alias 'best'. Pass mode='min' or mode='max'."
+            )
+
+    def _hide_nan(self, logs: Mapping[str, Any]) -> Any:
+        """Returns the best value before this hook, and keeps a NaN from becoming the first best.
+
+        Keras 3.15 takes any first value as the best, and nothing is better than NaN ever after.
+        """
+        best = self.best
+        if best is None and self.save_best_only and self.monitor_op and _is_nan(logs.get(self.monitor)):
+            self.best = math.inf if direction_of(self.monitor_op) == "min" else -math.inf
+        return best
+
+    def _direction(self) -> Direction | None:
+        if self.monitor_op is None or self.monitor_op is _undecided:
+            return None
+        return direction_of(self.monitor_op)
+
+    def _with_batch(self, logs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Adds the epoch's last batch to the logs for a path with `{batch}`, which Keras itself can't fill here."""
+        if "{batch" not in self.filepath or self.save_freq != "epoch" or "batch" in logs:
+            return logs
+        steps = (self.params or {}).get("steps")
+        batches = self._last_batch + 1 if self._last_batch is not None else steps
+        return logs if batches is None else {**logs, "batch": batches}
+
+    def _publish_saves(self, batch: int | None, logs: Mapping[str, Any]) -> None:
+        if self._observer is None:
+            return
+        for save in self._observer.collect():
+            if self._family_is_chief() and (save.is_remote or _exists(save.path)):
+                self._publish(save, batch, logs)
+            elif save.folder is not None:  # another worker's, which its parent has removed
+                save.folder.remove()
+
+    def _publish(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
+        run = _artifact.active_run(self._run)
+        collection = None if run is None or _artifact.is_disabled(run) else self._find_collection(run)
+        if run is None or collection is None:
+            self._drop(save, batch, logs, has_run=run is not None)
+            return
+        checkpoint = self._checkpoint(save, collection.tracker, batch, logs)
+        if checkpoint.is_best:
+            _keep_best(collection.claim, checkpoint.best)
+        aliases = aliases_for(checkpoint, self._aliases)
+        try:
+            snapshot = self._freeze(save, collection)
+        except OSError as error:
+            reason = f"its bytes could not be kept for publishing: {error}"
+            self._publisher.record_failure(checkpoint, collection.name, aliases, reason)
+            return
+        is_default = collection.name == default_artifact_name(collection.run_id)
+        self._publisher.submit(
+            Publication(run, collection.name, checkpoint, snapshot, aliases, self._metadata, is_default)
+        )
+
+    def _drop(self, save: Save, batch: int | None, logs: Mapping[str, Any], *, has_run: bool) -> None:
+        """Forgets a save that no run wants: a disabled run's on purpose, else as a failure that is named."""
+        if save.folder is not None:
+            save.folder.remove()
+        if not has_run:
+            checkpoint = self._checkpoint(save, BestTracker(), batch, logs)
+            reason = "no W&B run is active any more: keep the run open until training ends"
+            self._publisher.record_failure(checkpoint, self._artifact_name or "", (), reason)
+
+    def _freeze(self, save: Save, collection: _Collection) -> Snapshot:
+        if save.is_remote:
+            raise OSError("checkpoints in remote stores are not published yet; save to this disk")
+        home = collection.folder / collection.name / f"{time.time_ns()}"
+        return freeze(save, home, copy=self._policy == "mutable")
+
+    def _checkpoint(self, save: Save, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]) -> Checkpoint:
+        value, mode = finite_scalar(logs.get(self.monitor)), self._direction()
+        is_best = tracker.observe(value, mode)
+        keras_version, backend = self._family_facts()
+        return Checkpoint(
+            path=save.path,
+            format=format_of(save.path, is_folder=Path(save.path).is_dir()),
+            epoch=self._epoch,
+            batch=batch,
+            step=_step_of(self.model),
+            monitor=self.monitor,
+            mode=mode,
+            value=value,
+            best=tracker.best,
+            is_best=is_best,
+            logs=finite_scalars(logs),
+            keras_version=keras_version,
+            backend=backend,
+        )
+
+    # ---- the run ---------------------------------------------------------------------------------------
+
+    def _require_run(self) -> "wandb.Run":
+        run = _artifact.active_run(self._run)
+        if run is None:
+            raise NoActiveRunError(
+                f"{type(self).__name__} has no W&B run to publish checkpoints to: expected an active run when "
+                "training begins. Call wandb.init() before fit(), or pass run=."
+            )
+        return run
+
+    def _find_collection(self, run: "wandb.Run") -> _Collection | None:
+        """Returns where checkpoints go in `run`; the best value so far comes with it when the run is resumed."""
+        if _artifact.is_disabled(run):
+            return None
+        if self._collection is None or self._collection.run_id != run.id:
+            folder = _artifact.run_folder(run)
+            claimed = self._claim(run.id, folder / "names")
+            best = claimed.best
+            if best is None and run.resumed:
+                best = self._ask_best(run, claimed.name)
+            self._collection = _Collection(run.id, claimed, folder, BestTracker(best))
+            self._continue_best(best)
+        return self._collection
+
+    def _claim(self, run_id: str, folder: Path) -> Claim:
+        names = candidate_names(run_id, self.filepath, self.monitor)
+        if self._artifact_name is not None:
+            names = (self._artifact_name,)
+        claimant = f"{self.filepath}\n{self.monitor}"
+        try:
+            return claim(folder, names, claimant)
+        except OSError as error:  # nothing can be written into the run's folder
+            logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
+            return Claim(names[0], folder / names[0], claimant)
+
+    def _ask_best(self, run: "wandb.Run", name: str) -> float | None:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt")
+        try:
+            return pool.submit(_artifact.best_so_far, run, name, self.monitor).result(_ASK_TIMEOUT)
+        except (_artifact.UnreachableError, TimeoutError) as error:
+            logger.warning(
+                "The best %s so far of the resumed run is not known, so best starts anew: %s",
+                self.monitor,
+                error,
+            )
+            return None
+        finally:
+            pool.shutdown(wait=False)
+
+    def _continue_best(self, best: float | None) -> None:
+        """Gives the parent the best value of the resumed run, unless it has one."""
+        if best is not None and (self.best is None or _is_infinite(self.best)):
+            self.best = best
+
+    # ---- what is said ----------------------------------------------------------------------------------
+
+    def _sum_up(self, done: bool) -> None:
+        if outcomes := self.checkpoints:
+            _artifact.say(summary(outcomes))
+        if not done:
+            _artifact.say(
+                "what is pending goes on in the background, and is waited for when the process exits",
+                warn=True,
+            )
+
+    def _raise_failure(self) -> None:
+        if self._on_error == "raise" and (failure := self._publisher.take_failure()):
+            raise PublishError(f"A checkpoint could not be published: {failure}")
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning("%s", message)
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """Returns one line that says what became of all checkpoints."""
+    outcomes = tuple(outcomes)
+    parts = [_counted(outcomes, state) for state in ("committed", "offline", "pending", "failed")]
+    best = [outcome for outcome in outcomes if "best" in outcome.aliases and outcome.version]
+    text = f"{outcomes[-1].artifact}: {', '.join(filter(None, parts))}"
+    if best:
+        text += f"; best is {best[-1].version} ({best[-1].checkpoint.monitor} = {best[-1].checkpoint.value:.6g})"
+    return text
+
+
+def _counted(outcomes: tuple[Outcome, ...], state: str) -> str:
+    number = sum(outcome.state == state for outcome in outcomes)
+    words = {"offline": "kept for wandb sync"}
+    return f"{number} checkpoint{'s' if number > 1 else ''} {words.get(state, state)}" if number else ""
+
+
+def _check_run(run: Any) -> Any:
+    if run is not None and not hasattr(run, "log_artifact"):
+        raise ArgumentError(
+            f"run={run!r} is no W&B run: expected what wandb.init() returns, or None for the active run."
+        )
+    return run
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise ArgumentError(f"{name}={value!r} is not known: expected one of {', '.join(map(repr, choices))}.")
+    return value
+
+
+def _undecided(*_: Any) -> bool:
+    """Stands for a comparison that Keras can't choose and that is not needed: nothing is better than anything."""
+    return False
+
+
+def _for_path(logs: Mapping[str, Any] | None) -> dict[str, Any]:
+    # Keras passes the logs and its own `epoch` to str.format: a log of that name is a TypeError there.
+    return {name: value for name, value in (logs or {}).items() if name != "epoch"}
+
+
+def _is_nan(value: Any) -> bool:
+    try:
+        return math.isnan(value)
+    except (TypeError, ValueError):  # None, arrays
+        return False
+
+
+def _is_infinite(value: Any) -> bool:
+    try:
+        return math.isinf(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _exists(path: str) -> bool:
+    return os.path.lexists(path) or os.path.lexists(f"{path}.index")
+
+
+def _step_of(model: Any) -> int | None:
+    iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
+    return None if iterations is None else int(iterations.numpy())
+
+
+def _keep_best(claim: Claim, best: float | None) -> None:
+    try:
+        claim.write(best)
+    except OSError as error:
+        logger.warning("Another callback of this run will not know the best value so far: %s", error)
+
+
+def _finish_killed_saves_at(filepath: str) -> None:
+    folder = Path(filepath).parent
+    if "://" in filepath or "{" in str(folder):
+        return
+    try:
+        finish_killed_saves(folder)
+    except OSError as error:
+        logger.warning("What a killed process left in %s could not be finished: %s", folder, error)

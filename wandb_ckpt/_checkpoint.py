@@ -1,0 +1,103 @@
+"""Checkpoint: the frozen record of what was saved at one moment, shared by all stages."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, Literal
+
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What was saved at one moment, with its facts.
+
+    Attributes:
+        path: Where the parent saved it, as the parent named it.
+        format: `"keras"`, `"h5"`, `"weights.h5"`, `"savedmodel"` or `"tf"` (a TF-format prefix).
+        epoch: Zero-based epoch, as in Keras's hooks.
+        batch: Zero-based batch for saves within an epoch; `None` for saves at its end.
+        step: The optimizer's number of updates so far; `None` for a model without an optimizer.
+        monitor: Name of the monitored quantity.
+        mode: `"min"` or `"max"`: which values of it are better; `None` when Keras can't tell.
+        value: The monitored value at this moment; `None` when it is missing, NaN, infinite or no scalar.
+        best: The best value so far, this checkpoint's included; `None` while there is none.
+        is_best: Whether this checkpoint is the best so far.
+        logs: Every finite scalar in Keras's `logs` at this moment.
+        keras_version: Version of the Keras (or tf_keras) that saved.
+        backend: `"tensorflow"`, `"jax"` or `"torch"`.
+        saved_at: UTC time of the save, ISO 8601.
+    """
+
+    path: str
+    format: str
+    epoch: int
+    batch: int | None = None
+    step: int | None = None
+    monitor: str
+    mode: Direction | None = None
+    value: float | None = None
+    best: float | None = None
+    is_best: bool = False
+    logs: Mapping[str, float] = field(default_factory=dict)
+    keras_version: str = ""
+    backend: str = ""
+    saved_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns the artifact's metadata: one flat level, and the logs nested (W&B takes 100 top-level keys)."""
+        return {
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "value": self.value,
+            "best": self.best,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "format": self.format,
+            "file": PurePath(self.path).name,
+            "keras_version": self.keras_version,
+            "backend": self.backend,
+            "saved_at": self.saved_at,
+            "logs": dict(self.logs),
+        }
+
+
+METADATA_KEYS = frozenset(Checkpoint(path="", format="", epoch=0, monitor="").to_metadata())
+
+
+def finite_scalar(value: Any) -> float | None:
+    """Returns a log value as a float, or `None` when it is no finite scalar.
+
+    >>> finite_scalar(0.5), finite_scalar(float("nan")), finite_scalar([0.1, 0.2])
+    (0.5, None, None)
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):  # arrays, strings, None
+        return None
+    return number if math.isfinite(number) else None
+
+
+def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the entries of Keras's `logs` that are finite scalars, as floats."""
+    numbers = ((name, finite_scalar(value)) for name, value in logs.items())
+    return {name: number for name, number in numbers if number is not None}
+
+
+def format_of(name: str, *, is_folder: bool) -> str:
+    """Returns the format of a saved file, folder or TF prefix, by its name.
+
+    >>> format_of("m.keras", is_folder=False), format_of("m.weights.h5", is_folder=False)
+    ('keras', 'weights.h5')
+    >>> format_of("m", is_folder=True), format_of("m", is_folder=False)
+    ('savedmodel', 'tf')
+    """
+    if is_folder:
+        return "savedmodel"
+    for suffix in ("weights.h5", "keras", "h5", "hdf5"):
+        if name.endswith(f".{suffix}"):
+            return "h5" if suffix == "hdf5" else suffix
+    return "tf"

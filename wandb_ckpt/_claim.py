@@ -1,0 +1,63 @@
+"""A callback's claim on an artifact name within a run, with the best value so far: a file in the run's own folder.
+
+So it holds for all callbacks, threads and processes of the run, offline too, and ends with it. A second callback
+for the same path and monitor (a cell of a notebook that is run again) goes on where the first one stopped.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One callback's right to an artifact name.
+
+    Attributes:
+        name: The artifact's name.
+        file: Where the claim is kept.
+        claimant: What tells one callback of a run from another: its path and monitor.
+        best: The best monitored value that was saved under the name in this run folder, if any.
+    """
+
+    name: str
+    file: Path
+    claimant: str
+    best: float | None = None
+
+    def write(self, best: float | None) -> None:
+        """Keeps the best value so far for whoever claims the name next."""
+        aside = self.file.with_name(f"{self.file.name}.new")
+        aside.write_text(_encoded(self.claimant, best), encoding="utf-8")
+        aside.replace(self.file)
+
+
+def claim(folder: Path, names: Iterable[str], claimant: str) -> Claim:
+    """Returns a claim on the first of `names` that is free or already the claimant's, else on the last one.
+
+    Args:
+        folder: The folder of the run's claims; made when missing.
+        names: Candidates, in order of preference.
+        claimant: See `Claim`.
+
+    Raises:
+        OSError: The folder can't be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = ""
+    for name in names:
+        file = folder / f"{name}.json"
+        try:
+            with file.open("x", encoding="utf-8") as new:
+                new.write(_encoded(claimant, None))
+            return Claim(name, file, claimant)
+        except FileExistsError:
+            owner = json.loads(file.read_text(encoding="utf-8") or "{}")
+            if owner.get("claimant") == claimant:
+                return Claim(name, file, claimant, owner.get("best"))
+    return Claim(name, folder / f"{name}.json", claimant)
+
+
+def _encoded(claimant: str, best: float | None) -> str:
+    return json.dumps({"claimant": claimant, "best": best})

@@ -1,0 +1,270 @@
+"""Publishes checkpoints in order on the only background thread; owns what is pending and what became of each.
+
+The thread lives only while there is work: it is made with the first checkpoint and ends with the last, and the
+interpreter joins it before it exits (`concurrent.futures` does, and before wandb's own exit handler), so what
+is pending is published after an exception or Ctrl-C too.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from wandb_ckpt import _artifact
+from wandb_ckpt._artifact import Publication
+from wandb_ckpt._checkpoint import Checkpoint
+
+logger = logging.getLogger("wandb_ckpt")
+
+State = Literal["pending", "committed", "offline", "failed"]
+
+# How long the end of training, or of the process, waits for a sign of life of the uploads, in seconds.
+PATIENCE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_QUIET = 3.0  # seconds of waiting before a line says so
+_SAY_AGAIN = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one checkpoint.
+
+    Attributes:
+        checkpoint: What was saved.
+        artifact: Name of its artifact.
+        aliases: The aliases that it was given.
+        state: `"pending"`; `"committed"` as `version`; `"offline"`, until `wandb sync` uploads it; `"failed"`.
+        version: `"v3"`; only when committed.
+        reason: Why it is still pending or failed.
+        path: Where its bytes are on this disk: the snapshot until it is committed, then the checkpoint.
+    """
+
+    checkpoint: Checkpoint
+    artifact: str
+    aliases: tuple[str, ...]
+    state: State
+    path: Path
+    version: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        moment = f"epoch {self.checkpoint.epoch}"
+        if self.checkpoint.batch is not None:
+            moment += f" batch {self.checkpoint.batch}"
+        end = f" as {self.version}" if self.version else f": {self.reason}" if self.reason else ""
+        return f"{self.artifact} {moment} {self.state}{end} ({self.path})"
+
+
+@dataclass(slots=True)
+class _Job:
+    index: int
+    publication: Publication
+    artifact: Any = None  # wandb.Artifact, once handed over
+
+
+class Publisher:
+    """Takes checkpoints from the training thread and publishes them, one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._outcomes: list[Outcome] = []
+        self._waiting: deque[_Job] = deque()
+        self._in_flight: deque[_Job] = deque()
+        self._working = False
+        self._last_progress = time.monotonic()
+        self._failures: deque[Outcome] = deque()
+        self._said_at_exit = False
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of each checkpoint, in the order of saving."""
+        with self._lock:
+            return tuple(self._outcomes)
+
+    def submit(self, publication: Publication) -> None:
+        """Takes a checkpoint to publish; returns at once."""
+        with self._lock:
+            job = _Job(len(self._outcomes), publication)
+            self._outcomes.append(_pending(publication))
+            self._waiting.append(job)
+            self._last_progress = time.monotonic()
+            if not self._working:
+                self._start()
+            self._lock.notify_all()
+
+    def record_failure(self, checkpoint: Checkpoint, name: str, aliases: tuple[str, ...], reason: str) -> None:
+        """Takes a checkpoint that can't even be submitted."""
+        outcome = Outcome(checkpoint, name, aliases, "failed", Path(checkpoint.path), reason=reason)
+        with self._lock:
+            self._outcomes.append(outcome)
+            self._failures.append(outcome)
+        logger.warning("%s", outcome)
+
+    def take_failure(self) -> Outcome | None:
+        """Returns the oldest failure that was not returned before."""
+        with self._lock:
+            return self._failures.popleft() if self._failures else None
+
+    def flush(self) -> bool:
+        """Waits until nothing is pending, as long as there is progress at least every `PATIENCE` seconds.
+
+        Returns:
+            Whether nothing is pending any more.
+        """
+        next_line = time.monotonic() + _QUIET
+        with self._lock:
+            while self._working and not self._is_stuck():
+                if time.monotonic() >= next_line:
+                    _artifact.say(f"publishing {self._amount()} …")
+                    next_line = time.monotonic() + _SAY_AGAIN
+                self._lock.wait(timeout=1.0)
+            return not self._working
+
+    def _start(self) -> None:
+        # A pool of its own for each spell of work: its thread ends with the work, and is joined at exit.
+        self._working = True
+        pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt")
+        pool.submit(self._work)
+        pool.shutdown(wait=False)
+
+    def _work(self) -> None:
+        try:
+            self._work_until_done()
+        except Exception:
+            logger.exception("Publishing stopped at an error of wandb_ckpt's own; please report it")
+            self._end()
+
+    def _work_until_done(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._is_done():
+            try:
+                self._step()
+                pause = _FIRST_PAUSE
+            except _Unreachable:
+                self._wait_for_news(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._working = False
+            self._lock.notify_all()
+
+    def _is_done(self) -> bool:
+        """Returns whether this spell of work is over; then no thread works until the next submit."""
+        with self._lock:
+            if _is_exiting():
+                self._say_at_exit()
+                if self._is_stuck():
+                    self._give_up()
+            if self._waiting or self._in_flight:
+                return False
+            self._working = False
+            self._lock.notify_all()
+            return True
+
+    def _say_at_exit(self) -> None:
+        if (self._waiting or self._in_flight) and not self._said_at_exit:
+            self._said_at_exit = True
+            _artifact.say(f"publishing {self._amount()} before the process exits …")
+
+    def _step(self) -> None:
+        """Hands over what is waiting; when nothing is, looks after the oldest upload."""
+        if self._waiting:
+            self._hand_over(self._waiting[0])
+        else:
+            self._settle(self._in_flight[0])
+
+    def _hand_over(self, job: _Job) -> None:
+        run = job.publication.run
+        try:
+            job.artifact = _artifact.hand_over(job.publication)
+        except _artifact.RefusedError as error:
+            self._finish(self._waiting, "failed", reason=str(error))
+        except _artifact.UnreachableError as error:
+            self._note_unreachable(job, str(error))
+        else:
+            if run.offline:
+                self._finish(self._waiting, "offline")
+            else:
+                self._move_to_flight()
+
+    def _settle(self, job: _Job) -> None:
+        try:
+            version = _artifact.settle(job.artifact, timeout=1)
+        except _artifact.RefusedError as error:
+            self._finish(self._in_flight, "failed", reason=str(error))
+        except _artifact.UnreachableError as error:
+            self._note_unreachable(job, str(error))
+        else:
+            if version is not None:
+                self._finish(self._in_flight, "committed", version=version)
+
+    def _move_to_flight(self) -> None:
+        with self._lock:
+            self._in_flight.append(self._waiting.popleft())
+            self._last_progress = time.monotonic()
+
+    def _finish(
+        self, queue: deque[_Job], state: State, *, version: str | None = None, reason: str | None = None
+    ) -> None:
+        job = queue[0]
+        if state == "committed":
+            job.publication.snapshot.release()
+        with self._lock:
+            queue.popleft()
+            outcome = self._outcomes[job.index]
+            path = Path(outcome.checkpoint.path) if state == "committed" else outcome.path
+            outcome = replace(outcome, state=state, version=version, reason=reason, path=path)
+            self._outcomes[job.index] = outcome
+            self._last_progress = time.monotonic()
+            if state == "failed":
+                self._failures.append(outcome)
+            self._lock.notify_all()
+        if state == "failed":
+            logger.warning("%s", outcome)
+
+    def _note_unreachable(self, job: _Job, reason: str) -> None:
+        with self._lock:
+            known = self._outcomes[job.index].reason is not None
+            self._outcomes[job.index] = replace(self._outcomes[job.index], reason=reason)
+        if not known:
+            logger.warning("W&B can't take %s now, and will be asked again: %s", job.publication.name, reason)
+        raise _Unreachable
+
+    def _wait_for_news(self, seconds: float) -> None:
+        """Waits for the next checkpoint, the end of the process, or `seconds`."""
+        with self._lock:
+            self._lock.wait(timeout=seconds)
+
+    def _is_stuck(self) -> bool:
+        return time.monotonic() - self._last_progress > PATIENCE
+
+    def _amount(self) -> str:
+        jobs = [*self._waiting, *self._in_flight]
+        size = sum(job.publication.snapshot.size for job in jobs) / 1e6
+        return f"{len(jobs)} checkpoint{'s' if len(jobs) > 1 else ''} ({size:.1f} MB)"
+
+    def _give_up(self) -> None:
+        for job in (*self._waiting, *self._in_flight):
+            logger.warning("The process ends before W&B could be reached: %s", self._outcomes[job.index])
+        self._waiting.clear()
+        self._in_flight.clear()
+
+
+class _Unreachable(Exception):  # noqa: N818 - a signal within this module, not an error that anybody sees
+    pass
+
+
+def _is_exiting() -> bool:
+    # The interpreter marks its main thread as dead before it joins the others.
+    return not threading.main_thread().is_alive()
+
+
+def _pending(publication: Publication) -> Outcome:
+    return Outcome(
+        publication.checkpoint, publication.name, publication.aliases, "pending", publication.snapshot.root
+    )

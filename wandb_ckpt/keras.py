@@ -1,0 +1,152 @@
+"""WandbModelCheckpoint for Keras 3, on TensorFlow, JAX and torch."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal
+
+import keras
+
+from wandb_ckpt._callback import PublishingMixin
+from wandb_ckpt.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import wandb
+
+__all__ = ["WandbModelCheckpoint"]
+
+_LEGACY_ARGUMENTS = ("options", "period", "load_weights_on_restart")
+
+
+class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Saves the model or its weights as `keras.callbacks.ModelCheckpoint` does, and publishes every save on W&B.
+
+    When and what to save is `ModelCheckpoint`'s decision, with the same arguments. Each save becomes a version
+    of a W&B artifact of type `model`, uploaded in the background; `fit` waits for the uploads only at its end.
+    Each version has the aliases `latest`, `epoch_N` (`epoch_N_batch_M` for saves within an epoch; zero-based,
+    as in wandb's own callback) and, while it has the best monitored value so far, `best`. Its metadata and
+    description have the monitored value and the facts around it, and the run's summary gets `best_<monitor>`
+    and `best_epoch`.
+
+    Saves are atomic: a process killed in mid-save leaves the previous file whole. Nothing that W&B or the network
+    does ends `fit`, unless `on_error="raise"`.
+
+    Args:
+        filepath: String or `PathLike`, where to save. May contain `{epoch}`, `{batch}` and any key of the logs;
+            these are one-based, as in Keras. Ends with `.keras` or `.h5`, or with `.weights.h5` when
+            `save_weights_only=True`.
+        monitor: Name of the quantity to monitor. Defaults to `"val_loss"`.
+        verbose: 0 or 1: whether the parent prints what it does. Defaults to 0.
+        save_best_only: Save only when the monitored value is the best so far. NaN never is. Defaults to `False`.
+        save_weights_only: Save the weights, not the whole model. Defaults to `False`.
+        mode: `"min"`, `"max"` or `"auto"` (the default): which values are better. In `"auto"`, Keras infers it
+            from the metric.
+        save_freq: `"epoch"` (the default), or a number of batches.
+        initial_value_threshold: The value that the first save must be better than when `save_best_only=True`.
+            In a resumed run it defaults to the value of the version that is `best`.
+        run: The W&B run that gets the checkpoints. Defaults to the run that is active when one is saved.
+        artifact_name: Name of the artifact. Defaults to `run_<run id>_model`; a second callback in one run, with
+            another path or monitor, gets its file's name behind it (`run_<run id>_model-<name>`).
+        aliases: Further aliases for every version.
+        metadata: Further metadata for every version: a dict of JSON values.
+        on_error: `"warn"` (the default) or `"raise"`: what happens when a checkpoint can't be published.
+            `"raise"` raises a `PublishError` in the next hook.
+        policy: `"immutable"` (the default) publishes the very file that was saved, through a hard link.
+            `"mutable"` copies it at once, for files that something else writes to in place.
+
+    Raises:
+        ArgumentError: An argument can't work; also a `ValueError`.
+        NoActiveRunError: Training begins and there is no W&B run.
+
+    Example:
+
+    ```python
+    with wandb.init(project="digits"):
+        model.fit(
+            x, y, validation_split=0.2, epochs=5,
+            callbacks=[WandbModelCheckpoint("model-{epoch:02d}.keras", save_best_only=True)],
+        )
+    ```
+    """
+
+    def __init__(
+        self,
+        filepath: str | PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: Literal["auto", "min", "max"] = "auto",
+        save_freq: Literal["epoch"] | int = "epoch",
+        initial_value_threshold: float | None = None,
+        *,
+        run: "wandb.Run | None" = None,
+        artifact_name: str | None = None,
+        aliases: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        on_error: Literal["warn", "raise"] = "warn",
+        policy: Literal["immutable", "mutable"] = "immutable",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            fspath(filepath),
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+            **_without_legacy(kwargs),
+        )
+        self._init_publishing(
+            run=run,
+            artifact_name=artifact_name,
+            aliases=aliases,
+            metadata=metadata,
+            on_error=on_error,
+            policy=policy,
+        )
+
+    def _family_is_chief(self) -> bool:
+        return _process_index() == 0
+
+    def _family_facts(self) -> tuple[str, str]:
+        return keras.__version__, keras.backend.backend()
+
+    def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
+        # Keras keeps its inference private; a throw-away parent that never saves is asked through its public hook.
+        probe = keras.callbacks.ModelCheckpoint(
+            "probe.keras", monitor=self.monitor, mode=self.mode, save_freq=sys.maxsize
+        )
+        probe.set_model(self._given_model)
+        try:
+            probe.on_epoch_end(0, {})
+        except ValueError:  # it can't tell; with save_best_only the parent itself will say so
+            return None
+        return probe.monitor_op  # type: ignore[no-any-return]
+
+
+def _without_legacy(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Drops arguments of older Keras that are not used, and refuses those that are."""
+    for name in _LEGACY_ARGUMENTS:
+        if kwargs.get(name):
+            raise ArgumentError(
+                f"{name}={kwargs[name]!r} is an argument of legacy tf_keras, which Keras {keras.__version__} does "
+                "not have. Drop it, or use `from wandb_ckpt.tf_keras import WandbModelCheckpoint`."
+            )
+    return {name: value for name, value in kwargs.items() if name not in _LEGACY_ARGUMENTS}
+
+
+def _process_index() -> int:
+    """Returns the number of this process within its group; 0 alone."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return int(jax.process_index())
+    if keras.backend.backend() == "torch":
+        import torch.distributed
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return int(torch.distributed.get_rank())
+    return 0
