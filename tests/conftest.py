@@ -1,0 +1,63 @@
+"""One real server for all tests of the client, and the real wandb client pointed at it."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.update(WANDB_ERROR_REPORTING="false", WANDB_CONSOLE="off", WANDB_SILENT="true")
+
+
+@pytest.fixture(scope="session")
+def wandb_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps everything that wandb writes out of the home folder."""
+    home = tmp_path_factory.mktemp("wandb_home")
+    for name in ("CACHE_DIR", "DATA_DIR", "CONFIG_DIR", "ARTIFACT_DIR"):
+        os.environ[f"WANDB_{name}"] = str(home / name.lower())
+    os.environ["NETRC"] = str(home / "netrc")
+    return home
+
+
+@pytest.fixture(scope="session")
+def server(wandb_home: Path) -> Iterator[Any]:
+    """The embedded server, and the environment that points wandb at it."""
+    from wandb_ckpt.server import Server
+
+    with Server() as server:
+        os.environ.update(server.environ)
+        yield server
+        import wandb
+
+        wandb.teardown()
+
+
+@pytest.fixture
+def project(server: Any) -> Iterator[str]:
+    """A project of the test's own; an operation that the server does not know fails the test."""
+    server.clear_unhandled()
+    yield f"p{uuid.uuid4().hex[:10]}"
+    assert server.unhandled == ()
+
+
+@pytest.fixture
+def start_run(project: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts runs in the test's project, and finishes what the test leaves open."""
+    import wandb
+
+    def start(**settings: Any) -> Any:
+        return wandb.init(**{"project": project, "dir": tmp_path, **settings})
+
+    yield start
+    if wandb.run is not None:
+        wandb.run.finish()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths of a test end in its own folder."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,181 @@
+"""A process killed at any moment, or a save that fails, leaves the previous checkpoint whole."""
+
+import os
+import signal
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts import run_script, script
+from training import X, Y, contents, fit
+
+from wandb_ckpt import _atomic
+from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
+
+SLOW_SAVE = """
+wandb.init(mode="disabled")
+callback = WandbModelCheckpoint("out/m.keras")
+fit(callback, epochs=1)
+print(os.stat("out/m.keras").st_ino, flush=True)
+
+class Slow(keras.layers.Layer):
+    "A layer whose save never ends."
+    def call(self, x):
+        return x
+
+    def save_own_variables(self, store):
+        print("saving", flush=True)
+        time.sleep(600)
+
+model = keras.Sequential([keras.Input((4,)), Slow(), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+fit(callback, epochs=1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_in_mid_save(tmp_path: Path, wandb_home: Path, number: int) -> None:
+    """The file at the path is still the previous one, and the next start sweeps what was half written."""
+    process = script(SLOW_SAVE, tmp_path, "p", "r")
+    lines = iter(process.stdout.readline, "")
+    inode = next(line for line in lines if line.strip().isdigit())
+    assert any("saving" in line for line in lines)
+    before = contents(tmp_path / "out")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+    assert (tmp_path / "out" / "m.keras").stat().st_ino == int(inode)
+    assert contents(tmp_path / "out") == before
+    assert zipfile.ZipFile(tmp_path / "out" / "m.keras").testzip() is None
+    finish_killed_saves(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["m.keras"]
+
+
+def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> PrivateFolder:
+    """A private folder as it is when its process is killed; its name says a process that is gone."""
+    folder = PrivateFolder(target)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    dead = folder.root.with_name(folder.root.name.replace(f"-{os.getpid()}-", f"-{pid}-"))
+    folder.root = folder.root.rename(dead)
+    folder.partial, folder.content = dead / "partial", dead / "content"
+    for name, data in files.items():
+        (folder.partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.partial / name).write_bytes(data)
+    return folder
+
+
+def test_a_prefix_killed_between_two_files_is_finished(tmp_path: Path) -> None:
+    """A TF prefix is several files: the next start finishes what the kill left between them."""
+    for name in ("w.index", "w.data-00000-of-00001", "checkpoint"):
+        (tmp_path / name).write_bytes(b"old")
+    new = {"w.index": b"new", "w.data-00000-of-00001": b"new", "checkpoint": b"new"}
+    folder = folder_of_a_dead_process(tmp_path / "w", new)
+    folder.partial.rename(folder.content)
+    placing = folder.root / "placing"
+    _atomic.link_tree(folder.content, placing)
+    (placing / "w.data-00000-of-00001").replace(tmp_path / "w.data-00000-of-00001")
+
+    finish_killed_saves(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == new
+
+
+def test_a_folder_killed_after_the_swap_stays_new(tmp_path: Path) -> None:
+    """A SavedModel that was swapped in already is not swapped back."""
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "a.pb").write_bytes(b"new")
+    folder = folder_of_a_dead_process(tmp_path / "saved", {"saved/a.pb": b"new"})
+    folder.partial.rename(folder.content)
+    (folder.root / "placing" / "saved").mkdir(parents=True)
+    (folder.root / "placing" / "saved" / "a.pb").write_bytes(b"old")
+
+    finish_killed_saves(tmp_path)
+    assert (tmp_path / "saved" / "a.pb").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    """A new SavedModel takes the place of the old one, with no file of the old left, with and without renameat2."""
+    if not exchange:
+        monkeypatch.setattr("sys.platform", "darwin")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "old.pb").write_bytes(b"old")
+    folder = PrivateFolder(tmp_path / "saved")
+    (folder.partial / "saved").mkdir()
+    (folder.partial / "saved" / "new.pb").write_bytes(b"new")
+    folder.place()
+    assert contents(tmp_path / "saved").keys() == {"new.pb"}
+    assert (folder.content / "saved" / "new.pb").samefile(tmp_path / "saved" / "new.pb")
+    folder.remove()
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    """Another process that is just saving into the same folder keeps its private folder."""
+    folder = PrivateFolder(tmp_path / "m.keras")
+    finish_killed_saves(tmp_path)
+    assert folder.partial.is_dir()
+
+
+def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path, wandb_home: Path) -> None:
+    """Replacing the file keeps what the user made of the path, as writing into it would."""
+    import keras
+    import wandb
+
+    from wandb_ckpt.keras import WandbModelCheckpoint
+
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "real.keras").write_bytes(b"old")
+    (tmp_path / "store" / "real.keras").chmod(0o640)
+    (tmp_path / "m.keras").symlink_to("store/real.keras")
+    with wandb.init(mode="disabled"):
+        fit(keras, [WandbModelCheckpoint("m.keras")], epochs=1)
+    assert (tmp_path / "m.keras").is_symlink()
+    assert (tmp_path / "store" / "real.keras").stat().st_mode & 0o777 == 0o640
+    assert keras.saving.load_model("m.keras") is not None
+    assert os.listdir(tmp_path / "store") == ["real.keras"]
+
+
+def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path, wandb_home: Path) -> None:
+    """Keras's own error comes through, the old file and the best value stay, nothing half written is left."""
+    import keras
+    import wandb
+
+    from wandb_ckpt.keras import WandbModelCheckpoint
+
+    callback = WandbModelCheckpoint("out/m.keras", monitor="loss", save_best_only=True)
+    with wandb.init(mode="disabled"):
+        fit(keras, [callback], epochs=1)
+        before, best = contents(tmp_path), callback.best
+
+        class Broken(keras.layers.Layer):
+            def call(self, x: Any) -> Any:
+                return x
+
+            def save_own_variables(self, store: Any) -> None:
+                raise OSError(28, "No space left on device")
+
+        model = keras.Sequential([keras.Input((4,)), Broken(), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        callback.best = 1e9
+        with pytest.raises(OSError, match="No space left"):
+            model.fit(X, Y, verbose=0, callbacks=[callback])
+    assert callback.best == 1e9
+    assert callback.best != best
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path / "out") == ["m.keras"]
+
+
+def test_a_folder_at_the_path_is_refused_as_in_keras(tmp_path: Path, wandb_home: Path) -> None:
+    """A folder where the file should be gives Keras's own error, and the folder stays."""
+    (tmp_path / "m.keras").mkdir()
+    code, output = run_script(
+        'wandb.init(mode="disabled")\nfit(WandbModelCheckpoint("m.keras"))', tmp_path, "p", "r"
+    )
+    assert code == 1
+    assert "Please specify a non-directory filepath" in output
+    assert (tmp_path / "m.keras").is_dir()
