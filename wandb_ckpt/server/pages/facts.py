@@ -1,0 +1,75 @@
+"""Facts: what a version's metadata says about its checkpoint. Anyone may have written it, so all is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wandb_ckpt.server.pages.formats import finite
+
+__all__ = ["METADATA_KEYS", "Facts", "best_of", "facts_of"]
+
+# Shown above the other metadata, in this order.
+METADATA_KEYS = (
+    "monitor", "mode", "value", "best", "epoch", "batch", "step",
+    "format", "path", "keras_version", "backend", "saved_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one checkpoint; None where the metadata does not say it in the expected form.
+
+    Attributes:
+        monitor: Name of the monitored quantity.
+        mode: Which of its values are better.
+        value: Its value when the checkpoint was saved.
+        best: Its best value up to then.
+        epoch: Zero-based, as in the aliases.
+        batch: Zero-based; None at the end of an epoch.
+        metrics: All that was logged at that moment and is a number.
+    """
+
+    monitor: str | None
+    mode: Literal["min", "max"] | None
+    value: float | None
+    best: float | None
+    epoch: int | None
+    batch: int | None
+    metrics: Mapping[str, float]
+
+
+def facts_of(metadata: Mapping[str, Any]) -> Facts:
+    """Read the metadata of a version."""
+    monitor, mode = metadata.get("monitor"), metadata.get("mode")
+    return Facts(
+        monitor=monitor if isinstance(monitor, str) and monitor else None,
+        mode="min" if mode == "min" else "max" if mode == "max" else None,
+        value=finite(metadata.get("value")),
+        best=finite(metadata.get("best")),
+        epoch=_count(metadata.get("epoch")),
+        batch=_count(metadata.get("batch")),
+        metrics=_metrics(metadata.get("logs")),
+    )
+
+
+def best_of(versions: Iterable[tuple[int, Facts]]) -> int | None:
+    """The index of the version with the best value, the earliest of equals; None if it can't be told."""
+    known = [(index, facts) for index, facts in versions if facts.value is not None]
+    if not known or not (mode := known[-1][1].mode):
+        return None
+    sign = 1 if mode == "min" else -1
+    return min(known, key=lambda item: sign * (item[1].value or 0.0))[0]
+
+
+def _count(value: Any) -> int | None:
+    whole = finite(value)
+    return int(whole) if whole is not None and whole == int(whole) else None
+
+
+def _metrics(value: Any) -> Mapping[str, float]:
+    if not isinstance(value, Mapping):
+        return {}
+    numbers = ((str(name), finite(number)) for name, number in value.items())
+    return {name: number for name, number in numbers if number is not None}

@@ -1,0 +1,78 @@
+"""The page of one collection: its versions and how the monitored value went."""
+
+from __future__ import annotations
+
+from starlette.responses import RedirectResponse, Response
+
+from wandb_ckpt.server.errors import NotFoundError
+from wandb_ckpt.server.pages.facts import Facts, best_of, facts_of
+from wandb_ckpt.server.pages.paging import paging
+from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, plot
+from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.store import overview, page_rows
+from wandb_ckpt.server.store.overview import CollectionSummary
+
+__all__ = ["model_page", "registry_entry"]
+
+_VERSIONS = 50
+
+
+def model_page(visit: Visit) -> Response:
+    """The versions of a collection as a table and a plot."""
+    collection = visit.find_collection()
+    if collection.type != visit.named("type"):
+        return RedirectResponse(_model_path(visit, collection), 303)
+    rows = paging(visit.asked("page"), _VERSIONS, collection.version_count)
+    versions = overview.versions(visit.db, collection.id, rows.per_page, rows.offset)
+    best = overview.find_version(visit.db, collection.id, "best")
+    facts = _all_facts(visit, collection)
+    monitor = _monitor(facts)
+    marked = best.version_index if best else best_of([row for row in facts if row[1].monitor == monitor])
+    return visit.page(
+        "model.html",
+        collection=collection,
+        ref=f"{collection.entity}/{collection.project}/{collection.name}",
+        versions=[(version, facts_of(version.metadata)) for version in versions],
+        paging=rows,
+        best=best,
+        best_facts=best and facts_of(best.metadata),
+        latest_facts=collection.latest and facts_of(collection.latest.metadata),
+        monitor=monitor,
+        plots=_plots(facts, monitor, marked),
+        marked=marked,
+    )
+
+
+def registry_entry(visit: Visit) -> Response:
+    """W&B's address for a linked version, which names it as `selectionPath` and `version`."""
+    parts = visit.asked("selectionPath").split("/")
+    if len(parts) != 3:
+        raise NotFoundError("There is no such page: its selectionPath is not entity/project/name.")
+    visit.request.path_params.update(zip(("entity", "project", "name"), parts, strict=True))
+    collection, version = visit.find_collection(), visit.asked("version")
+    path = _model_path(visit, collection)
+    if version:
+        version = visit.find_version(collection, version).version
+        path = visit.to.version(collection.entity, collection.project, collection.type, collection.name, version)
+    return RedirectResponse(path, 303)
+
+
+def _model_path(visit: Visit, collection: CollectionSummary) -> str:
+    return visit.to.model(collection.entity, collection.project, collection.type, collection.name)
+
+
+def _all_facts(visit: Visit, collection: CollectionSummary) -> list[tuple[int, Facts]]:
+    rows = page_rows.metadata_of_versions(visit.db, collection.id)
+    return [(version, facts_of(metadata)) for version, metadata in rows]
+
+
+def _monitor(facts: list[tuple[int, Facts]]) -> str | None:
+    named = (row.monitor for _, row in reversed(facts) if row.monitor and row.value is not None)
+    return next(named, None)
+
+
+def _plots(facts: list[tuple[int, Facts]], monitor: str | None, best: int | None) -> list[tuple[str, Plot]]:
+    # A collection may hold versions that watched something else: they are gaps.
+    points = [Point(version, row.value if row.monitor == monitor else None) for version, row in facts]
+    drawn = (("wide", plot(points, best, WIDE)), ("narrow", plot(points, best, NARROW)))
+    return [(name, found) for name, found in drawn if found and monitor]

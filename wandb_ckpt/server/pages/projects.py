@@ -1,0 +1,75 @@
+"""The pages of an entity and of a project."""
+
+from __future__ import annotations
+
+from starlette.responses import RedirectResponse, Response
+
+from wandb_ckpt.server.errors import NotFoundError
+from wandb_ckpt.server.pages.facts import facts_of
+from wandb_ckpt.server.pages.paging import paging
+from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.store import overview, page_rows
+
+__all__ = ["entity_page", "entity_projects", "home_page", "project_page", "project_tab"]
+
+_RUNS = 50
+_COLLECTIONS = 100
+# W&B's own tabs of a project that have their content on our one page.
+_TABS = {"artifacts": "models", "models": "models", "runs": "runs"}
+_OTHER_TABS = frozenset({"overview", "workspace", "table", "jobs", "reports", "sweeps"})
+
+
+def home_page(visit: Visit) -> Response:
+    """All projects that the visitor can see."""
+    return _projects_of_visitor(visit)
+
+
+def entity_page(visit: Visit) -> Response:
+    """All projects of one entity."""
+    visit.find_entity()
+    return _projects_of_visitor(visit)
+
+
+def entity_projects(visit: Visit) -> Response:
+    """W&B's address for the same, unless a project has that name."""
+    visit.find_entity()
+    visit.request.path_params["project"] = "projects"
+    if overview.find_project(visit.db, visit.user.id, "projects"):
+        return project_page(visit)
+    return RedirectResponse(visit.to.entity(visit.user.name), 303)
+
+
+def project_page(visit: Visit) -> Response:
+    """The models, other artifacts and runs of a project."""
+    project = visit.find_project()
+    counts = page_rows.project_counts(visit.db, project.id)
+    parts = paging(visit.asked("models"), _COLLECTIONS, counts.collections, "models")
+    runs = paging(visit.asked("runs"), _RUNS, counts.runs, "runs")
+    collections = page_rows.collections_page(visit.db, project.id, parts.per_page, parts.offset)
+    return visit.page(
+        "project.html",
+        entity=visit.user.name,
+        project=project,
+        collections=[(item, item.latest and facts_of(item.latest.metadata)) for item in collections],
+        collection_paging=parts,
+        runs=overview.runs(visit.db, project.id, runs.per_page, runs.offset),
+        run_paging=runs,
+    )
+
+
+def project_tab(visit: Visit) -> Response:
+    """W&B's addresses for parts of a project."""
+    project, tab = visit.find_project(), visit.named("tab")
+    if tab not in _TABS and tab not in _OTHER_TABS:
+        raise NotFoundError("There is no such page.")
+    anchor = f"#{_TABS[tab]}" if tab in _TABS else ""
+    return RedirectResponse(visit.to.project(visit.user.name, project.name) + anchor, 303)
+
+
+def _projects_of_visitor(visit: Visit) -> Response:
+    return visit.page(
+        "projects.html",
+        entity=visit.user.name,
+        projects=overview.projects(visit.db, visit.user.id),
+        base_url=str(visit.request.base_url).rstrip("/"),
+    )

@@ -1,0 +1,95 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from wandb_ckpt.server.errors import NotFoundError
+from wandb_ckpt.server.pages.comparison import flat
+from wandb_ckpt.server.pages.facts import facts_of
+from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.store import overview, page_rows
+from wandb_ckpt.server.store.overview import VersionSummary
+from wandb_ckpt.server.store.records import Run
+
+__all__ = ["run_page", "run_tab"]
+
+_CONSOLE_LINES = 200
+_ARTIFACTS = 200
+# What wandb-core puts before each console line: "ERROR " for the error stream, and the time.
+_STAMP = re.compile(r"(?P<error>ERROR )?\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)? ?")
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logged", "files": "", "system": ""}
+
+
+def run_page(visit: Visit) -> Response:
+    """Everything about one run."""
+    run = _find_run(visit)
+    artifacts = overview.run_artifacts(visit.db, run.id)
+    return visit.page(
+        "run.html",
+        entity=visit.user.name,
+        project=visit.named("project"),
+        run=run,
+        tags=[tag for tag in _parsed(run.tags, list) if isinstance(tag, str)],
+        config=_config(run),
+        summary=_summary(run),
+        logged=_newest(artifacts.logged),
+        logged_count=len(artifacts.logged),
+        used=_newest(artifacts.used),
+        used_count=len(artifacts.used),
+        homes=page_rows.homes_of_inputs(visit.db, run.id),
+        console=[_console_line(line) for line in overview.console_lines(visit.db, run.id, _CONSOLE_LINES)],
+    )
+
+
+def run_tab(visit: Visit) -> Response:
+    """W&B's addresses for parts of a run."""
+    run = _find_run(visit)
+    if visit.named("tab") not in _TABS:
+        raise NotFoundError("There is no such page.")
+    anchor = _TABS[visit.named("tab")]
+    path = visit.to.run(visit.user.name, visit.named("project"), run.name)
+    return RedirectResponse(path + (f"#{anchor}" if anchor else ""), 303)
+
+
+def _find_run(visit: Visit) -> Run:
+    run = overview.find_run(visit.db, visit.find_project().id, visit.named("run"))
+    if run is None:
+        raise NotFoundError(f"There is no run {visit.named('run')} in {visit.named('project')}.")
+    return run
+
+
+def _config(run: Run) -> dict[str, Any]:
+    # Each value is wrapped: {"lr": {"value": 0.1}}; "_wandb" is the client's own.
+    wrapped = _parsed(run.config, dict)
+    shown = {key: item for key, item in wrapped.items() if key != "_wandb"}
+    return flat({key: item.get("value") if isinstance(item, dict) else item for key, item in shown.items()})
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    summary = _parsed(run.summary, dict)
+    return flat({key: value for key, value in summary.items() if not key.startswith("_")})
+
+
+def _parsed(text: str, kind: type[Any]) -> Any:
+    value = json.loads(text) if text else None
+    return value if isinstance(value, kind) else kind()
+
+
+def _newest(rows: Iterable[tuple[str, str, VersionSummary]]) -> list[tuple[Any, ...]]:
+    newest = list(rows)[-_ARTIFACTS:][::-1]
+    return [(name, kind, version, facts_of(version.metadata)) for name, kind, version in newest]
+
+
+def _console_line(line: str) -> tuple[bool, str]:
+    stamp = _STAMP.match(line)
+    text = line[stamp.end() :] if stamp else line
+    # Of what a progress bar wrote over itself, the last state is what a terminal would show.
+    text = _COLOURS.sub("", text).rstrip("\r\n").rpartition("\r")[2]
+    return bool(stamp and stamp["error"]), text

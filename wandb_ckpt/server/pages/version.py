@@ -1,0 +1,84 @@
+"""The page of one version, and its files."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from wandb_ckpt.server.errors import NotFoundError
+from wandb_ckpt.server.pages.facts import METADATA_KEYS, facts_of
+from wandb_ckpt.server.pages.paging import paging
+from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.store import artifacts, overview, page_rows
+from wandb_ckpt.server.store.overview import CollectionSummary, VersionSummary
+
+__all__ = ["file_download", "version_page", "version_tab"]
+
+_FILES = 200
+# W&B's own tabs of a version that have their content on our one page.
+_TABS = {"files": "files", "overview": "", "metadata": "metadata", "lineage": "lineage", "usage": "use"}
+
+
+def version_page(visit: Visit) -> Response:
+    """Everything about one version."""
+    collection = visit.find_collection()
+    version = visit.find_version(collection, visit.named("version"))
+    if collection.type != visit.named("type"):
+        return RedirectResponse(_path(visit, collection, version), 303)
+    rows = paging(visit.asked("files"), _FILES, version.file_count, "files")
+    ordered = sorted(version.metadata.items(), key=_metadata_order)
+    return visit.page(
+        "version.html",
+        collection=collection,
+        version=version,
+        facts=facts_of(version.metadata),
+        ref=f"{collection.entity}/{collection.project}/{collection.name}:{version.version}",
+        metadata=[(key, value) for key, value in ordered if key != "logs" or not isinstance(value, dict)],
+        logs=version.metadata.get("logs"),
+        files=page_rows.files_page(visit.db, version.artifact_id, rows.per_page, rows.offset),
+        file_paging=rows,
+        lineage=overview.lineage(visit.db, version.artifact_id),
+        links=overview.links(visit.db, version.artifact_id),
+        neighbours=page_rows.neighbours(visit.db, collection.id, version.version_index),
+        artifact=artifacts.artifact(visit.db, version.artifact_id),
+        best=overview.find_version(visit.db, collection.id, "best"),
+    )
+
+
+def version_tab(visit: Visit) -> Response:
+    """W&B's addresses for parts of a version."""
+    collection = visit.find_collection()
+    version = visit.find_version(collection, visit.named("version"))
+    if visit.named("tab") not in _TABS:
+        raise NotFoundError("There is no such page.")
+    anchor = _TABS[visit.named("tab")]
+    return RedirectResponse(_path(visit, collection, version) + (f"#{anchor}" if anchor else ""), 303)
+
+
+def file_download(visit: Visit) -> Response:
+    """The bytes of one file; where it is a reference, there are none here."""
+    version = visit.find_version(visit.find_collection(), visit.named("version"))
+    file = page_rows.find_file(visit.db, version.artifact_id, visit.named("path"))
+    if file is None or file.blob is None:
+        raise NotFoundError("This version has no such file here.")
+    path = visit.services.blobs.path(file.blob)
+    if not path.is_file():
+        raise NotFoundError("The bytes of this file are gone from the data folder.")
+    # Anyone's bytes, under our own address: a browser must save them, never run them.
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        filename=PurePosixPath(file.path).name,
+        headers=headers,
+    )
+
+
+def _path(visit: Visit, collection: CollectionSummary, version: VersionSummary) -> str:
+    return visit.to.version(collection.entity, collection.project, collection.type, collection.name, version.version)
+
+
+def _metadata_order(item: tuple[str, object]) -> int:
+    key, _ = item
+    return METADATA_KEYS.index(key) if key in METADATA_KEYS else len(METADATA_KEYS)
