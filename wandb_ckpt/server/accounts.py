@@ -45,11 +45,13 @@ class Accounts:
 
     def create_key(self, description: str, user_name: str = DEFAULT_USER) -> str:
         """A fresh key for the user, who is made on demand. It can't be read back later."""
-        key = secrets.token_hex(32)
         with self._db.atomic(durable=True):
-            user = accounts.get_or_create_user(self._db, user_name)
-            accounts.add_key(self._db, user.id, _digest(key), description)
-        return key
+            return self.add_key(accounts.get_or_create_user(self._db, user_name), description)[1]
+
+    def add_key(self, user: User, description: str | None) -> tuple[int, str]:
+        """A fresh key for a user: the id of its row, and the key, which can't be read back later."""
+        key = secrets.token_hex(32)
+        return accounts.add_key(self._db, user.id, _digest(key), description), key
 
 
 def _digest(key: str) -> str:

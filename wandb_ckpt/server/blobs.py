@@ -60,9 +60,7 @@ class BlobWriter:
         """
         blob = Blob(self._sha256.hexdigest(), self._size, base64.b64encode(self._md5.digest()).decode())
         if size is not None and size != blob.size:
-            raise BlobMismatchError(
-                f"{blob.size} bytes arrived, {size} were announced. Upload the file again."
-            )
+            raise BlobMismatchError(f"{blob.size} bytes arrived, {size} were announced. Upload the file again.")
         if md5 is not None and md5 != blob.md5:
             raise BlobMismatchError(
                 f"The bytes that arrived have the MD5 {blob.md5}, announced was {md5}. Upload the file again."

@@ -48,9 +48,7 @@ def open_services(data_dir: Path, *, any_key: bool = False) -> Iterator[Services
         blobs = Blobs(data_dir / "blobs")
         signer = Signer.of_folder(data_dir / "secret")
     except OSError as error:
-        raise DataFolderError(
-            f"The data folder {data_dir} can't be used: {error}. Choose another one."
-        ) from error
+        raise DataFolderError(f"The data folder {data_dir} can't be used: {error}. Choose another one.") from error
     db = Database(data_dir / "server.db")
     try:
         yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled())

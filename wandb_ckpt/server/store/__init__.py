@@ -6,8 +6,8 @@ Every function takes the open `Database` first and returns frozen records. Readi
 - `database`: connections, transactions, migrations
 - `records`: the frozen records that leave this package
 - `accounts`: users (each is also an entity) and hashed API keys
-- `projects`, `runs`, `run_lines`, `run_files`
-- `collections`, `artifacts`, `aliases`, `objects`, `manifests`, `lineage`
+- `projects` (with artifact types), `runs` (with lines and files)
+- `collections` (with memberships, aliases, tags), `artifacts` (with lineage), `contents` (manifests, files)
 """
 
 from wandb_ckpt.server.store.database import Database

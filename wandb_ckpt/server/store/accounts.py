@@ -10,6 +10,7 @@ __all__ = [
     "any_users",
     "get_or_create_user",
     "keys",
+    "remove_key",
     "user",
     "user_named",
     "user_of_key",
@@ -60,6 +61,12 @@ def add_key(db: Database, user_id: int, digest: str, description: str | None) ->
         )
 
 
+def remove_key(db: Database, user_id: int, key_id: int) -> bool:
+    """Let a key in no more. False if the user has no such key."""
+    with db.atomic(durable=True):
+        return db.run("DELETE FROM api_keys WHERE id = ? AND user_id = ?", key_id, user_id) > 0
+
+
 def user_of_key(db: Database, digest: str) -> User | None:
     """Whose key it is, given its digest."""
     row = db.row(
@@ -71,7 +78,4 @@ def user_of_key(db: Database, digest: str) -> User | None:
 
 def keys(db: Database, user_id: int) -> list[ApiKey]:
     """The keys of one user, oldest first."""
-    return [
-        record(ApiKey, row)
-        for row in db.rows("SELECT * FROM api_keys WHERE user_id = ? ORDER BY id", user_id)
-    ]
+    return [record(ApiKey, row) for row in db.rows("SELECT * FROM api_keys WHERE user_id = ? ORDER BY id", user_id)]

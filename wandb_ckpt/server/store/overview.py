@@ -245,9 +245,7 @@ _VERSION = """
 """
 
 
-def versions(
-    db: Database, collection_id: int, limit: int = -1, offset: int = 0
-) -> tuple[VersionSummary, ...]:
+def versions(db: Database, collection_id: int, limit: int = -1, offset: int = 0) -> tuple[VersionSummary, ...]:
     """The versions of a collection, newest first; all of them unless a limit is given."""
     rows = db.rows(
         f"{_VERSION} WHERE m.collection_id = ? ORDER BY m.version_index DESC LIMIT ? OFFSET ?",
@@ -355,17 +353,13 @@ _RUN = """
 def lineage(db: Database, artifact_id: int) -> Lineage:
     """The run that logged a version and the runs that used it."""
     logged = db.row(f"{_RUN} JOIN artifacts a ON a.run_id = r.id WHERE a.id = ?", artifact_id)
-    used = db.rows(
-        f"{_RUN} JOIN run_inputs i ON i.run_id = r.id WHERE i.artifact_id = ? ORDER BY r.id", artifact_id
-    )
+    used = db.rows(f"{_RUN} JOIN run_inputs i ON i.run_id = r.id WHERE i.artifact_id = ? ORDER BY r.id", artifact_id)
     return Lineage(optional(RunSummary, logged), tuple(record(RunSummary, row) for row in used))
 
 
 def runs(db: Database, project_id: int, limit: int = -1, offset: int = 0) -> tuple[RunSummary, ...]:
     """The runs of a project, newest first."""
-    rows = db.rows(
-        f"{_RUN} WHERE r.project_id = ? ORDER BY r.id DESC LIMIT ? OFFSET ?", project_id, limit, offset
-    )
+    rows = db.rows(f"{_RUN} WHERE r.project_id = ? ORDER BY r.id DESC LIMIT ? OFFSET ?", project_id, limit, offset)
     return tuple(record(RunSummary, row) for row in rows)
 
 
