@@ -48,7 +48,8 @@ def same_and_different_metadata(
     different: list[MetadataRow] = []
     for key in dict.fromkeys((*left, *right)):
         row = MetadataRow(key, _text(left, key), _text(right, key), _delta(left.get(key), right.get(key)))
-        (same if row.a == row.b else different).append(row)
+        is_same = key in left and key in right and pretty(left[key]) == pretty(right[key])
+        (same if is_same else different).append(row)
     return same, different
 
 
@@ -84,6 +85,8 @@ def _text(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
         return MISSING
     value = values[key]
+    if isinstance(value, float):
+        return f"{value:.7g}"
     return value if isinstance(value, str) else pretty(value)
 
 

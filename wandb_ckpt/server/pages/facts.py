@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wandb_ckpt.server.pages.formats import finite
 
-__all__ = ["METADATA_KEYS", "Facts", "best_of", "facts_of"]
+__all__ = ["METADATA_KEYS", "Facts", "facts_of"]
 
 # Shown above the other metadata, in this order.
 METADATA_KEYS = (
     "monitor", "mode", "value", "best", "epoch", "batch", "step",
-    "format", "path", "keras_version", "backend", "saved_at",
+    "format", "file", "path", "keras_version", "backend", "saved_at",
 )  # fmt: skip
 
 
@@ -52,15 +52,6 @@ def facts_of(metadata: Mapping[str, Any]) -> Facts:
         batch=_count(metadata.get("batch")),
         metrics=_metrics(metadata.get("logs")),
     )
-
-
-def best_of(versions: Iterable[tuple[int, Facts]]) -> int | None:
-    """The index of the version with the best value, the earliest of equals; None if it can't be told."""
-    known = [(index, facts) for index, facts in versions if facts.value is not None]
-    if not known or not (mode := known[-1][1].mode):
-        return None
-    sign = 1 if mode == "min" else -1
-    return min(known, key=lambda item: sign * (item[1].value or 0.0))[0]
 
 
 def _count(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "MISSING",
     "age",
+    "count",
     "duration",
     "finite",
     "moment",
@@ -56,6 +57,15 @@ def number(value: float | None) -> str:
     return f"{value:.5g}"
 
 
+def count(value: int) -> str:
+    """A whole number with its thousands set apart.
+
+    >>> count(10000)
+    '10,000'
+    """
+    return f"{value:,}"
+
+
 def signed(value: float) -> str:
     """A difference with its sign.
 
@@ -65,19 +75,19 @@ def signed(value: float) -> str:
     return {1: "+", -1: "−"}.get((value > 0) - (value < 0), "±") + number(abs(value))
 
 
-def size(count: int) -> str:
+def size(amount: int) -> str:
     """A number of bytes.
 
     >>> size(999), size(23_403), size(2_500_000_000)
     ('999 B', '23.4 kB', '2.5 GB')
     """
-    if abs(count) < 1000:
-        return f"{count} B"
-    amount, units = count / 1000, iter(_UNITS)
+    if abs(amount) < 1000:
+        return f"{amount} B"
+    scaled, units = amount / 1000, iter(_UNITS)
     unit = next(units)
-    while abs(amount) >= 999.95 and (larger := next(units, None)):
-        amount, unit = amount / 1000, larger
-    return f"{amount:.3g} {unit}" if abs(amount) < 99.95 else f"{amount:.0f} {unit}"
+    while abs(scaled) >= 999.95 and (larger := next(units, None)):
+        scaled, unit = scaled / 1000, larger
+    return f"{scaled:.3g} {unit}" if abs(scaled) < 99.95 else f"{scaled:.0f} {unit}"
 
 
 def age(time: str, now: datetime.datetime | None = None) -> str:
@@ -101,8 +111,8 @@ def duration(seconds: float) -> str:
     """
     for unit, length in _AGES:
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if count > 1 and unit != 'min' else ''}"
+            whole = int(seconds // length)
+            return f"{whole} {unit}{'s' if whole > 1 and unit != 'min' else ''}"
     return f"{max(0, int(seconds))} s"
 
 

@@ -37,8 +37,8 @@ def _parser() -> MarkdownIt:
     # Its documented way to restrict links.
     parser.validateLink = _is_harmless  # type: ignore[method-assign]
     parser.core.ruler.push("page", _fit_into_page)
-    for name, before, after in (("table_open", '<div class="scroll">', ""), ("table_close", "", "</div>")):
-        parser.add_render_rule(name, functools.partial(_wrapped, before=before, after=after))
+    parser.add_render_rule("table_open", _open_table)
+    parser.add_render_rule("table_close", _close_table)
     return parser
 
 
@@ -53,19 +53,19 @@ def _fit_into_page(state: Any) -> None:
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+        # Columns are aligned by a style attribute, which the pages' policy forbids.
+        if "right" in str(token.attrs.pop("style", "")):
+            token.attrSet("class", "right")
         for inline in token.children or ():
             if inline.type == "link_open":
                 inline.attrSet("rel", "nofollow noopener noreferrer")
 
 
-def _wrapped(
-    renderer: RendererHTML,
-    tokens: Sequence[Token],
-    index: int,
-    options: OptionsDict,
-    env: EnvType,
-    *,
-    before: str,
-    after: str,
+def _open_table(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, _: EnvType) -> str:
+    return f'<div class="scroll">{renderer.renderToken(tokens, index, options, _)}'
+
+
+def _close_table(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, _: EnvType
 ) -> str:
-    return before + renderer.renderToken(tokens, index, options, env) + after
+    return f"{renderer.renderToken(tokens, index, options, _)}</div>"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.responses import RedirectResponse, Response
 
 from wandb_ckpt.server.errors import NotFoundError
-from wandb_ckpt.server.pages.facts import Facts, best_of, facts_of
+from wandb_ckpt.server.pages.facts import facts_of
+from wandb_ckpt.server.pages.formats import finite
 from wandb_ckpt.server.pages.paging import paging
-from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, plot
+from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, best_of, plot
 from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import overview, page_rows
 from wandb_ckpt.server.store.overview import CollectionSummary
+from wandb_ckpt.server.store.page_rows import MonitoredValue
 
 __all__ = ["model_page", "registry_entry"]
 
@@ -25,9 +30,10 @@ def model_page(visit: Visit) -> Response:
     rows = paging(visit.asked("page"), _VERSIONS, collection.version_count)
     versions = overview.versions(visit.db, collection.id, rows.per_page, rows.offset)
     best = overview.find_version(visit.db, collection.id, "best")
-    facts = _all_facts(visit, collection)
-    monitor = _monitor(facts)
-    marked = best.version_index if best else best_of([row for row in facts if row[1].monitor == monitor])
+    values = page_rows.monitored_values(visit.db, collection.id)
+    monitor, mode = _watched(values)
+    points = [Point(row.version_index, finite(row.value) if row.monitor == monitor else None) for row in values]
+    marked = best.version_index if best else best_of(points, mode)
     return visit.page(
         "model.html",
         collection=collection,
@@ -38,7 +44,7 @@ def model_page(visit: Visit) -> Response:
         best_facts=best and facts_of(best.metadata),
         latest_facts=collection.latest and facts_of(collection.latest.metadata),
         monitor=monitor,
-        plots=_plots(facts, monitor, marked),
+        plots=_plots(points, marked) if monitor else [],
         marked=marked,
     )
 
@@ -61,18 +67,14 @@ def _model_path(visit: Visit, collection: CollectionSummary) -> str:
     return visit.to.model(collection.entity, collection.project, collection.type, collection.name)
 
 
-def _all_facts(visit: Visit, collection: CollectionSummary) -> list[tuple[int, Facts]]:
-    rows = page_rows.metadata_of_versions(visit.db, collection.id)
-    return [(version, facts_of(metadata)) for version, metadata in rows]
+def _watched(values: Sequence[MonitoredValue]) -> tuple[str | None, Any]:
+    # A collection may hold versions that watched something else: the newest decides, the others are gaps.
+    for row in reversed(values):
+        if isinstance(row.monitor, str) and row.monitor and finite(row.value) is not None:
+            return row.monitor, row.mode
+    return None, None
 
 
-def _monitor(facts: list[tuple[int, Facts]]) -> str | None:
-    named = (row.monitor for _, row in reversed(facts) if row.monitor and row.value is not None)
-    return next(named, None)
-
-
-def _plots(facts: list[tuple[int, Facts]], monitor: str | None, best: int | None) -> list[tuple[str, Plot]]:
-    # A collection may hold versions that watched something else: they are gaps.
-    points = [Point(version, row.value if row.monitor == monitor else None) for version, row in facts]
+def _plots(points: Sequence[Point], best: int | None) -> list[tuple[str, Plot]]:
     drawn = (("wide", plot(points, best, WIDE)), ("narrow", plot(points, best, NARROW)))
-    return [(name, found) for name, found in drawn if found and monitor]
+    return [(name, found) for name, found in drawn if found]

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from wandb_ckpt.server.pages.formats import number
 
-__all__ = ["NARROW", "WIDE", "Dot", "Frame", "Plot", "Point", "Tick", "plot", "thinned", "ticks"]
+__all__ = ["NARROW", "WIDE", "Dot", "Frame", "Plot", "Point", "Tick", "best_of", "plot", "thinned", "ticks"]
 
 
 # What is closer together than this can't be told apart in floating point once it is divided into pixels.
@@ -97,6 +98,19 @@ def plot(points: Sequence[Point], best: int | None, frame: Frame = WIDE) -> Plot
         y_ticks=tuple(Tick(up.at(v), number(v)) for v in ticks(min(known), max(known), 5)),
         is_thinned=len(kept) < len(points),
     )
+
+
+def best_of(points: Sequence[Point], mode: Any) -> int | None:
+    """The version with the best value, the earliest of equals; None if no value is known, or which is better.
+
+    Args:
+        points: One for each version.
+        mode: "min" or "max"; anything else counts as not known.
+    """
+    known = [point for point in points if point.value is not None]
+    if not known or mode not in ("min", "max"):
+        return None
+    return (min if mode == "min" else max)(known, key=_value).version
 
 
 def thinned(points: Sequence[Point], columns: int, keep: int | None = None) -> list[Point]:

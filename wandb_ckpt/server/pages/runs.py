@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.comparison import flat
-from wandb_ckpt.server.pages.facts import facts_of
+from wandb_ckpt.server.pages.facts import Facts, facts_of
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import overview, page_rows
-from wandb_ckpt.server.store.overview import VersionSummary
+from wandb_ckpt.server.store import artifacts, overview, page_rows
+from wandb_ckpt.server.store.page_rows import RunVersion
 from wandb_ckpt.server.store.records import Run
 
 __all__ = ["run_page", "run_tab"]
 
 _CONSOLE_LINES = 200
-_ARTIFACTS = 200
+_ARTIFACTS = 50
 # What wandb-core puts before each console line: "ERROR " for the error stream, and the time.
 _STAMP = re.compile(r"(?P<error>ERROR )?\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)? ?")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -30,7 +29,6 @@ _TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logge
 def run_page(visit: Visit) -> Response:
     """Everything about one run."""
     run = _find_run(visit)
-    artifacts = overview.run_artifacts(visit.db, run.id)
     return visit.page(
         "run.html",
         entity=visit.user.name,
@@ -39,11 +37,10 @@ def run_page(visit: Visit) -> Response:
         tags=[tag for tag in _parsed(run.tags, list) if isinstance(tag, str)],
         config=_config(run),
         summary=_summary(run),
-        logged=_newest(artifacts.logged),
-        logged_count=len(artifacts.logged),
-        used=_newest(artifacts.used),
-        used_count=len(artifacts.used),
-        homes=page_rows.homes_of_inputs(visit.db, run.id),
+        logged=_versions(visit, run, logged=True),
+        logged_count=artifacts.count_edges(visit.db, run.id, outputs=True),
+        used=_versions(visit, run, logged=False),
+        used_count=artifacts.count_edges(visit.db, run.id, outputs=False),
         console=[_console_line(line) for line in overview.console_lines(visit.db, run.id, _CONSOLE_LINES)],
     )
 
@@ -82,9 +79,9 @@ def _parsed(text: str, kind: type[Any]) -> Any:
     return value if isinstance(value, kind) else kind()
 
 
-def _newest(rows: Iterable[tuple[str, str, VersionSummary]]) -> list[tuple[Any, ...]]:
-    newest = list(rows)[-_ARTIFACTS:][::-1]
-    return [(name, kind, version, facts_of(version.metadata)) for name, kind, version in newest]
+def _versions(visit: Visit, run: Run, *, logged: bool) -> list[tuple[RunVersion, Facts]]:
+    found = page_rows.run_versions(visit.db, run.id, logged=logged, limit=_ARTIFACTS)
+    return [(row, facts_of(row.version.metadata)) for row in found]
 
 
 def _console_line(line: str) -> tuple[bool, str]:

@@ -7,20 +7,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandb_ckpt.server.store.database import Database
-from wandb_ckpt.server.store.overview import CollectionSummary, FileSummary, find_collection
+from wandb_ckpt.server.store.overview import (
+    CollectionSummary,
+    FileSummary,
+    VersionSummary,
+    find_collection,
+    find_version,
+)
 from wandb_ckpt.server.store.records import optional, record
 
 __all__ = [
+    "MonitoredValue",
     "ProjectCounts",
+    "RunVersion",
     "collections_page",
     "files_page",
     "find_file",
-    "homes_of_inputs",
-    "metadata_of_versions",
+    "monitored_values",
     "neighbours",
     "project_counts",
+    "run_versions",
     "version_names",
 ]
+
+
+_UNKNOWN = "[null, null, null]"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoredValue:
+    """What the metadata of a version says of its monitored value: any JSON, unchecked; None where it says nothing."""
+
+    version_index: int
+    monitor: Any
+    mode: Any
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunVersion:
+    """One version that a run logged or used, and the sequence that it belongs to."""
+
+    entity: str
+    project: str
+    type: str
+    name: str
+    version: VersionSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +86,20 @@ def collections_page(db: Database, project_id: int, limit: int, offset: int) -> 
     return tuple(collection for collection in found if collection)
 
 
-def metadata_of_versions(db: Database, collection_id: int) -> list[tuple[int, dict[str, Any]]]:
-    """The index and the metadata of every version of a collection, oldest first."""
+def monitored_values(db: Database, collection_id: int) -> list[MonitoredValue]:
+    """What every version of a collection says of its monitored value, oldest first."""
+    # SQLite reads three keys faster than Python does the whole metadata of 10,000 versions.
     rows = db.rows(
         """
-        SELECT m.version_index, a.metadata FROM memberships m JOIN artifacts a ON a.id = m.artifact_id
+        SELECT m.version_index, json_extract(
+            CASE WHEN json_valid(a.metadata) THEN a.metadata END, '$.monitor', '$.mode', '$.value'
+        ) AS facts
+        FROM memberships m JOIN artifacts a ON a.id = m.artifact_id
         WHERE m.collection_id = ? ORDER BY m.version_index
         """,
         collection_id,
     )
-    parsed = ((row["version_index"], json.loads(row["metadata"] or "{}")) for row in rows)
-    return [(version, value if isinstance(value, dict) else {}) for version, value in parsed]
+    return [MonitoredValue(row["version_index"], *json.loads(row["facts"] or _UNKNOWN)) for row in rows]
 
 
 def neighbours(db: Database, collection_id: int, version: int) -> tuple[int | None, int | None]:
@@ -111,15 +146,22 @@ def find_file(db: Database, artifact_id: int, path: str) -> FileSummary | None:
     return optional(FileSummary, db.row(f"{_FILE} AND e.path = ?", artifact_id, path))
 
 
-def homes_of_inputs(db: Database, run_id: int) -> dict[int, tuple[str, str]]:
-    """Entity and project of every version that a run used, by artifact id: it may be from elsewhere."""
-    rows = db.rows(
-        """
-        SELECT a.id, u.name AS entity, p.name AS project FROM run_inputs i
-            JOIN artifacts a ON a.id = i.artifact_id JOIN collections c ON c.id = a.collection_id
-            JOIN projects p ON p.id = c.project_id JOIN users u ON u.id = p.user_id
-        WHERE i.run_id = ?
-        """,
-        run_id,
+_EDGES = """
+    SELECT m.collection_id, m.version_index, u.name AS entity, p.name AS project, t.name AS type, c.name AS name
+    FROM {table} e JOIN artifacts a ON a.id = e.artifact_id JOIN collections c ON c.id = a.collection_id
+        JOIN memberships m ON m.artifact_id = a.id AND m.collection_id = c.id
+        JOIN artifact_types t ON t.id = c.type_id JOIN projects p ON p.id = c.project_id
+        JOIN users u ON u.id = p.user_id
+    WHERE e.run_id = ? AND a.state = 'COMMITTED' ORDER BY a.id DESC LIMIT ?
+"""
+
+
+def run_versions(db: Database, run_id: int, *, logged: bool, limit: int) -> tuple[RunVersion, ...]:
+    """The newest versions that a run logged, or used; those may be another project's."""
+    rows = db.rows(_EDGES.format(table="run_outputs" if logged else "run_inputs"), run_id, limit)
+    found = ((row, find_version(db, row["collection_id"], f"v{row['version_index']}")) for row in rows)
+    return tuple(
+        RunVersion(row["entity"], row["project"], row["type"], row["name"], version)
+        for row, version in found
+        if version
     )
-    return {row["id"]: (row["entity"], row["project"]) for row in rows}
