@@ -45,7 +45,7 @@ async def endpoint(request: Request) -> JSONResponse:
 
 
 def _take(context: Context, run: Run, body: dict[str, Any]) -> None:
-    files = body.get("files") or {}
+    files = {} if body.get("files") is None else body["files"]
     if not isinstance(files, dict):
         raise InvalidRequestError('"files" has to be a JSON object.')
     with context.db.atomic():
