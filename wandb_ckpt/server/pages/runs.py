@@ -19,7 +19,7 @@ from wandb_ckpt.server.store.records import Run
 __all__ = ["run_page", "run_tab"]
 
 _CONSOLE_LINES = 200
-_ARTIFACTS = 50
+_ARTIFACTS = 20
 # What wandb-core puts before each console line: "ERROR " for the error stream, and the time.
 _STAMP = re.compile(r"(?P<error>ERROR )?\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)? ?")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
