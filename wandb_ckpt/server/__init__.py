@@ -14,15 +14,18 @@ except ImportError as error:
     ) from error
 
 from wandb_ckpt.server.errors import DataFolderError, PortInUseError, ServerError
+from wandb_ckpt.server.sweep import Freed, collect_garbage
 from wandb_ckpt.server.thread import Server, ServerInfo, serve
 from wandb_ckpt.server.unhandled import UnhandledRequest
 
 __all__ = [
     "DataFolderError",
+    "Freed",
     "PortInUseError",
     "Server",
     "ServerError",
     "ServerInfo",
     "UnhandledRequest",
+    "collect_garbage",
     "serve",
 ]

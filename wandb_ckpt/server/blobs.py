@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -69,13 +70,10 @@ class BlobWriter:
         return blob
 
     def _keep(self, target: Path) -> None:
-        self._file.flush()
-        try:
-            # Younger than the sweep's grace period again, so it can't be taken away under us.
+        with _lock(self._folder, fcntl.LOCK_SH), contextlib.suppress(FileNotFoundError):
+            # It is there already. As young as a new one, no sweep takes it before it is referred to.
             os.utime(target)
             return
-        except FileNotFoundError:
-            pass
         os.fsync(self._file.fileno())
         target.parent.mkdir(exist_ok=True)
         self._path.replace(target)
@@ -86,7 +84,7 @@ class Blobs:
     """The blobs in one folder.
 
     Args:
-        folder: Made if need be. What earlier, killed processes left half-written in it is removed.
+        folder: Made if need be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,27 +118,48 @@ class Blobs:
         """All bytes of a small blob."""
         return self.path(blob_id).read_bytes()
 
-    def all(self) -> Iterator[tuple[str, int, float]]:
-        """Every stored blob as (id, size, seconds since it was last stored)."""
+    def all(self) -> Iterator[tuple[str, int]]:
+        """Every stored blob as (id, size)."""
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                yield path.name, stat.st_size, time.time() - stat.st_mtime
+                yield path.name, path.stat().st_size
 
-    def remove(self, blob_id: str) -> None:
-        """Free a blob. The caller knows that nothing refers to it."""
-        self.path(blob_id).unlink(missing_ok=True)
+    def remove(self, blob_id: str, *, older_than: float, unless: Callable[[], bool]) -> bool:
+        """Free a blob that was stored so many seconds ago, if no one needs it.
 
-    def remove_incoming(self, older_than: float) -> int:
-        """Remove half-written uploads untouched for so many seconds. Returns the bytes freed."""
-        freed = 0
+        Args:
+            blob_id: The blob.
+            older_than: Younger ones stay: the row that refers to them may be about to be written.
+            unless: Whether it is needed after all; asked while nobody can store it again.
+
+        Returns:
+            Whether it was freed.
+        """
+        path = self.path(blob_id)
+        with _lock(self._folder, fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older_than and not unless():
+                path.unlink()
+                return True
+        return False
+
+    def remove_incoming(self, older_than: float) -> tuple[int, int]:
+        """Remove half-written uploads untouched for so many seconds. Returns how many, and their bytes."""
+        count = freed = 0
         for path in self._incoming.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
                 if time.time() - stat.st_mtime > older_than:
                     path.unlink()
-                    freed += stat.st_size
-        return freed
+                    count, freed = count + 1, freed + stat.st_size
+        return count, freed
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, kind: int) -> Iterator[None]:
+    # Between threads and processes alike: each time the file is opened anew, which is a lock of its own.
+    with (folder / "lock").open("wb") as file:
+        fcntl.flock(file, kind)
+        yield
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ import errno
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from wandb_ckpt.server.accounts import DEFAULT_USER
 from wandb_ckpt.server.app import create_app
 from wandb_ckpt.server.errors import PortInUseError
 from wandb_ckpt.server.services import Services, open_services
+from wandb_ckpt.server.sweep import sweeping
 from wandb_ckpt.server.unhandled import UnhandledRequest
 
 __all__ = ["Server", "ServerInfo", "serve"]
@@ -98,6 +99,7 @@ class Server:
         self._services = stack.enter_context(open_services(Path(data_dir), any_key=self._any_key))
         # Keys are kept as digests, so an older one can't be read back: each start has one of its own.
         self._api_key = self._services.accounts.create_key("made by Server()")
+        stack.enter_context(sweeping(self._services))
         stack.enter_context(_running_in_thread(self._services, self._host, listener))
 
     def stop(self) -> None:
@@ -174,7 +176,8 @@ def serve(
         if on_start:
             url = url_of(host, listener.getsockname()[1])
             on_start(ServerInfo(url, data_dir, DEFAULT_USER, key, any_key))
-        _uvicorn(services, host).run(sockets=[listener])
+        with sweeping(services):
+            _uvicorn(services, host).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -220,7 +223,7 @@ def _uvicorn(services: Services, host: str) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def _running_in_thread(services: Services, host: str, listener: socket.socket):  # type: ignore[no-untyped-def]
+def _running_in_thread(services: Services, host: str, listener: socket.socket) -> Iterator[None]:
     server = _uvicorn(services, host)
     # The socket listens already, so a client that is early waits instead of being refused.
     thread = threading.Thread(target=server.run, args=([listener],), name="wandb-ckpt-server", daemon=True)

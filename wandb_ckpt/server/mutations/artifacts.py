@@ -12,13 +12,13 @@ from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import ConflictError, InvalidRequestError
 from wandb_ckpt.server.names import check_alias, check_collection_name, check_tag, check_type_name
 from wandb_ckpt.server.nodes.artifacts import ArtifactNode
+from wandb_ckpt.server.removal import delete_version
 from wandb_ckpt.server.store import artifacts, collections, projects
 from wandb_ckpt.server.store.records import Artifact, Collection, Project
 
 __all__ = [
     "MUTATIONS",
     "Input",
-    "delete_version",
     "get_or_create_collection",
     "tag_names",
 ]
@@ -207,24 +207,8 @@ def delete_artifact(context: Context, data: Input) -> dict[str, Any]:
             raise ConflictError(
                 f"The version has aliases ({names}): delete it with delete_aliases=True, or move them."
             )
-        delete_version(context, artifact)
+        delete_version(context.db, artifact)
     return {"artifact": ArtifactNode(context, artifact)}
-
-
-def delete_version(context: Context, artifact: Artifact) -> None:
-    """Delete a version everywhere; where it was the latest, the highest remaining one becomes it."""
-    places = collections.memberships_of_artifact(context.db, artifact.id)
-    was_latest = {
-        alias.collection_id
-        for alias in collections.aliases_of_artifact(context.db, artifact.id)
-        if alias.alias == "latest"
-    }
-    artifacts.mark_deleted(context.db, artifact.id)
-    for place in places:
-        collections.touch(context.db, place.collection_id)
-        successor = collections.latest_membership(context.db, place.collection_id)
-        if place.collection_id in was_latest and successor:
-            collections.move_alias(context.db, successor, "latest")
 
 
 def use_artifact(context: Context, data: Input) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from wandb_ckpt.server import ids
 from wandb_ckpt.server.commit import apply_aliases
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import ConflictError, InvalidRequestError, NotFoundError
-from wandb_ckpt.server.mutations.artifacts import Input, delete_version, get_or_create_collection, tag_names
+from wandb_ckpt.server.mutations.artifacts import Input, get_or_create_collection, tag_names
 from wandb_ckpt.server.names import check_alias, check_collection_name, check_type_name
 from wandb_ckpt.server.nodes.collections import MembershipNode, node_of, tag_node
+from wandb_ckpt.server.removal import delete_version
 from wandb_ckpt.server.store import artifacts, collections, projects
 from wandb_ckpt.server.store.records import Artifact, Collection, Membership
 
@@ -142,7 +143,7 @@ def delete_artifact_sequence(context: Context, data: Input) -> dict[str, Any]:
         for place in collections.memberships(context.db, sequence.id):
             artifact = artifacts.artifact(context.db, place.artifact_id)
             assert artifact is not None
-            delete_version(context, artifact)
+            delete_version(context.db, artifact)
         collections.delete(context.db, sequence.id)
     return _collection_payload(context, sequence.id)
 

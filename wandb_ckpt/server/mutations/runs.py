@@ -9,10 +9,11 @@ from typing import Any
 from wandb_ckpt.server import ids
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import InvalidRequestError
-from wandb_ckpt.server.mutations.artifacts import Input, delete_version
+from wandb_ckpt.server.mutations.artifacts import Input
 from wandb_ckpt.server.names import check_file_path, check_run_name
 from wandb_ckpt.server.nodes.files import run_file_path
 from wandb_ckpt.server.nodes.runs import RunNode
+from wandb_ckpt.server.removal import delete_version
 from wandb_ckpt.server.store import Database, artifacts, runs
 from wandb_ckpt.server.store.database import Value
 from wandb_ckpt.server.store.records import Project, Run
@@ -127,7 +128,7 @@ def delete_run(context: Context, data: Input) -> dict[str, Any]:
         run = context.run_by_id(data["id"])
         with context.db.atomic(durable=True):
             for artifact in artifacts.outputs_of_run(context.db, run.id) if data.get("delete_artifacts") else ():
-                delete_version(context, artifact)
+                delete_version(context.db, artifact)
             runs.delete(context.db, run.id)
     return {"client_mutation_id": data.get("client_mutation_id")}
 

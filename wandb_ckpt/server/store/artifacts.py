@@ -137,7 +137,9 @@ def mark_committed(
             now(),
             artifact_id,
         )
+        # The manifest to hand out is another one; the uploaded ones have done their work.
         db.run("DELETE FROM claims WHERE artifact_id = ?", artifact_id)
+        db.run("DELETE FROM manifests WHERE artifact_id = ?", artifact_id)
 
 
 def mark_deleted(db: Database, artifact_id: int) -> None:

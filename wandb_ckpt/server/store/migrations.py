@@ -165,6 +165,15 @@ CREATE TABLE objects (
 );
 CREATE INDEX objects_by_digest ON objects (collection_id, digest);
 CREATE INDEX objects_by_blob ON objects (blob);
+CREATE TABLE parts (
+    object_id INTEGER NOT NULL REFERENCES objects ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    md5 TEXT NOT NULL,
+    blob TEXT,
+    size INTEGER,
+    PRIMARY KEY (object_id, number)
+) WITHOUT ROWID;
+CREATE INDEX parts_by_blob ON parts (blob);
 CREATE TABLE claims (
     artifact_id INTEGER NOT NULL REFERENCES artifacts ON DELETE CASCADE,
     object_id INTEGER NOT NULL REFERENCES objects ON DELETE CASCADE,
