@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,19 @@ class Browser:
         self.driver.get(self.url + path)
 
     def click(self, selector: str) -> None:
-        """Click what a CSS selector finds first."""
-        self.driver.find_element("css selector", selector).click()
+        """Click what a CSS selector finds first, as soon as it is there."""
+        self.until(lambda driver: driver.find_element("css selector", selector).click() or True)
+
+    def shows(self, selector: str, text: str) -> None:
+        """Wait until that is written there: a click's page takes a moment."""
+        self.until(lambda driver: driver.find_element("css selector", selector).text == text)
+
+    def until(self, condition: Callable[[Any], Any]) -> None:
+        """Wait for something that may be on the next page."""
+        from selenium.common.exceptions import WebDriverException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 20, 0.05, [WebDriverException]).until(condition)
 
     def text(self, selector: str) -> str:
         """What is written there."""
@@ -93,6 +104,7 @@ def browser(driver: Any, pages_server: Server, shelf: Shelf) -> Browser:
     driver.find_element("id", "key").send_keys(pages_server.api_key)
     browser.complaints()
     browser.click("button.main")
+    browser.until(lambda driver: driver.find_element("css selector", ".logout"))
     return browser
 
 
@@ -115,16 +127,16 @@ def _fill(shelf: Shelf) -> None:
 def test_the_login_leads_to_the_wanted_page(browser: Browser) -> None:
     """After the key has been typed in, the page that was asked for first is there."""
     assert browser.run("location.pathname") == MODEL
-    assert browser.text("h1") == "run_b1_model"
+    browser.shows("h1", "run_b1_model")
     assert browser.complaints() == []
 
 
 def test_a_wrong_key_says_so_in_the_form(browser: Browser) -> None:
     """The message is there, and the form can be used again at once."""
     browser.click(".logout button")
-    browser.driver.find_element("id", "key").send_keys("wrong")
+    browser.until(lambda driver: driver.find_element("id", "key").send_keys("wrong") or True)
     browser.click("button.main")
-    assert "does not know that key" in browser.text("[role=alert]")
+    browser.until(lambda driver: "does not know that key" in driver.find_element("css selector", "[role=alert]").text)
     assert browser.run("document.activeElement.id") == "key"
 
 
@@ -134,14 +146,15 @@ def test_clicks_lead_from_projects_to_a_comparison(browser: Browser) -> None:
     browser.click("a[href='/local/browse']")
     browser.click(f"a[href='{MODEL}']")
     browser.click(".is-best .c-version a")
-    assert browser.text("h1") == "run_b1_model:v8"
+    browser.shows("h1", "run_b1_model:v8")
     browser.click(".steps a[href*=compare]")
-    assert browser.text("h1") == "v7 and v8"
+    browser.shows("h1", "v7 and v8")
     browser.driver.find_element("name", "a").clear()
     browser.driver.find_element("name", "a").send_keys("v0")
     browser.click("button.main")
-    assert browser.text("h1") == "v0 and v8"
+    browser.shows("h1", "v0 and v8")
     browser.click(".crumbs a:last-of-type")
+    browser.shows("h1", "run_b1_model")
     assert browser.run("location.pathname") == MODEL
     assert browser.complaints() == []
 
@@ -149,7 +162,7 @@ def test_clicks_lead_from_projects_to_a_comparison(browser: Browser) -> None:
 def test_a_point_of_the_plot_leads_to_its_version(browser: Browser) -> None:
     """The plot's points are links."""
     browser.click(".plot.wide a[href$='/v4'] circle")
-    assert browser.text("h1") == "run_b1_model:v4"
+    browser.shows("h1", "run_b1_model:v4")
 
 
 def test_the_copy_button_copies(browser: Browser) -> None:
@@ -157,9 +170,9 @@ def test_the_copy_button_copies(browser: Browser) -> None:
     grants = {"origin": browser.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     browser.driver.execute_cdp_cmd("Browser.grantPermissions", grants)
     browser.click("button[data-copy=get-line]")
+    browser.shows("button[data-copy=get-line]", "Copied")
     copied = browser.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
     assert copied == "wandb artifact get local/browse/run_b1_model:best"
-    assert browser.text("button[data-copy=get-line]") == "Copied"
 
 
 def test_without_javascript_there_is_no_dead_button(browser: Browser) -> None:
@@ -169,7 +182,7 @@ def test_without_javascript_there_is_no_dead_button(browser: Browser) -> None:
         browser.open(MODEL)
         assert not browser.driver.find_element("css selector", "button[data-copy]").is_displayed()
         browser.click(".is-best .c-version a")
-        assert browser.text("h1") == "run_b1_model:v8"
+        browser.shows("h1", "run_b1_model:v8")
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
@@ -199,11 +212,7 @@ def test_a_click_in_another_site_finds_the_session(browser: Browser) -> None:
     """A link in a notebook leads to the page, not to the login form, although the cookie is a strict one."""
     browser.driver.get(f"data:text/html,<a href='{browser.url}{MODEL}'>the run's model</a>")
     browser.click("a")
-    browser.driver.implicitly_wait(5)
-    try:
-        assert browser.driver.find_element("css selector", ".versions").is_displayed()
-    finally:
-        browser.driver.implicitly_wait(0)
+    browser.until(lambda driver: driver.find_element("css selector", ".versions").is_displayed())
 
 
 def test_the_table_stays_a_table_for_screen_readers_on_a_phone(browser: Browser) -> None:
@@ -221,10 +230,7 @@ def test_a_download_arrives_whole(browser: Browser, tmp_path: Path) -> None:
     browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
     browser.open(f"{MODEL}/v11")
     browser.click(".files a[href$='model.keras']")
-    for _ in range(100):
-        if (tmp_path / "model.keras").exists():
-            break
-        browser.driver.execute_async_script("setTimeout(arguments[0], 50)")
+    browser.until(lambda _: (tmp_path / "model.keras").exists())
     assert (tmp_path / "model.keras").read_bytes() == b"x" * 11
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -187,7 +188,7 @@ def test_metadata_that_is_no_object_is_none(visitor: httpx.Client, shelf: Shelf)
 def test_huge_texts_are_cut(visitor: httpx.Client, shelf: Shelf) -> None:
     """A megabyte in metadata or description neither fills the page nor keeps the server busy."""
     big = shelf.collection("odd", "big")
-    shelf.log(big, {"text": "y" * 10**6, "deep": json.loads("[" * 200 + "]" * 200)}, description="[" * 10**6)
+    shelf.log(big, {"text": "y" * 10**6, "deep": json.loads("[" * 800 + "]" * 800)}, description="[" * 10**6)
     answer = visitor.get("/local/odd/artifacts/model/big/v0")
     assert answer.status_code == 200
     assert len(answer.text) < 200_000
@@ -233,3 +234,21 @@ def test_markdown_fits_into_the_page() -> None:
     assert "<h3>Title</h3>" in markdown("# Title")
     assert '<div class="scroll"><table>' in markdown("| a |\n|---|\n| 1 |")
     assert '<td class="right">1</td>' in markdown("| a |\n|---:|\n| 1 |")
+
+
+segments = st.lists(
+    st.sampled_from(["local", "odd", "artifacts", "model", "runs", "v0", "compare", "files", "projects", "registry"])
+    | st.text(max_size=12),
+    max_size=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(segments, st.dictionaries(st.sampled_from(["a", "b", "page", "files", "selectionPath", "next"]), st.text()))
+def test_no_address_breaks_a_page(visitor: httpx.Client, parts: list[str], query: dict[str, str]) -> None:
+    """Whatever is asked for, the answer is a page, a redirect on this server, or a clear refusal."""
+    path = "/".join(quote(part, safe="", errors="replace") for part in parts)
+    answer = visitor.get(f"/{path}", params={key: value.encode("utf-8", "replace") for key, value in query.items()})
+    assert answer.status_code in (200, 303, 404)
+    assert answer.headers.get("location", "/").startswith("/")
+    assert not answer.headers.get("location", "/").startswith("//")

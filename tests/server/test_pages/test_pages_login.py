@@ -78,7 +78,13 @@ def test_the_form_leads_to_no_other_site(stranger: httpx.Client, pages_server: S
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
 )
 def test_forms_of_other_sites_are_refused(
     visitor: httpx.Client, pages_server: Server, headers: dict[str, str]

@@ -128,7 +128,10 @@ def moment(time: str) -> str:
 
 def pretty(value: Any) -> str:
     """A value from JSON as indented JSON, in the order in which it was written."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False)
+    except RecursionError:
+        return "nested too deeply to be shown"
 
 
 def shortened(text: str, length: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from wandb_ckpt.server.console import parse_line
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.comparison import flat
 from wandb_ckpt.server.pages.facts import Facts, facts_of
@@ -20,8 +21,6 @@ __all__ = ["run_page", "run_tab"]
 
 _CONSOLE_LINES = 200
 _ARTIFACTS = 20
-# What wandb-core puts before each console line: "ERROR " for the error stream, and the time.
-_STAMP = re.compile(r"(?P<error>ERROR )?\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)? ?")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logged", "files": "", "system": ""}
 
@@ -29,6 +28,7 @@ _TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logge
 def run_page(visit: Visit) -> Response:
     """Everything about one run."""
     run = _find_run(visit)
+    console = overview.console_lines(visit.db, run.id, _CONSOLE_LINES)
     return visit.page(
         "run.html",
         entity=visit.user.name,
@@ -41,7 +41,7 @@ def run_page(visit: Visit) -> Response:
         logged_count=artifacts.count_edges(visit.db, run.id, outputs=True),
         used=_versions(visit, run, logged=False),
         used_count=artifacts.count_edges(visit.db, run.id, outputs=False),
-        console=[_console_line(line) for line in overview.console_lines(visit.db, run.id, _CONSOLE_LINES)],
+        console=[_console_line(*line) for line in enumerate(console)],
     )
 
 
@@ -58,7 +58,7 @@ def run_tab(visit: Visit) -> Response:
 def _find_run(visit: Visit) -> Run:
     run = overview.find_run(visit.db, visit.find_project().id, visit.named("run"))
     if run is None:
-        raise NotFoundError(f"There is no run {visit.named('run')} in {visit.named('project')}.")
+        raise NotFoundError(f"There is no run “{visit.named('run')}” in “{visit.named('project')}”.")
     return run
 
 
@@ -84,9 +84,8 @@ def _versions(visit: Visit, run: Run, *, logged: bool) -> list[tuple[RunVersion,
     return [(row, facts_of(row.version.metadata)) for row in found]
 
 
-def _console_line(line: str) -> tuple[bool, str]:
-    stamp = _STAMP.match(line)
-    text = line[stamp.end() :] if stamp else line
+def _console_line(number: int, line: str) -> tuple[bool, str]:
+    parsed = parse_line(number, line)
     # Of what a progress bar wrote over itself, the last state is what a terminal would show.
-    text = _COLOURS.sub("", text).rstrip("\r\n").rpartition("\r")[2]
-    return bool(stamp and stamp["error"]), text
+    text = _COLOURS.sub("", parsed["line"]).rstrip("\r\n").rpartition("\r")[2]
+    return parsed["level"] == "error", text

@@ -56,28 +56,28 @@ class Visit:
     def find_entity(self) -> User:
         """The entity: nobody sees those of others."""
         if self.named("entity") != self.user.name:
-            raise NotFoundError(f"There is no entity {self.named('entity')} that your key opens.")
+            raise NotFoundError(f"There is no entity “{self.named('entity')}” that your key opens.")
         return self.user
 
     def find_project(self) -> Project:
         """The project."""
         found = overview.find_project(self.db, self.find_entity().id, self.named("project"))
         if found is None:
-            raise NotFoundError(f"There is no project {self.named('project')} here.")
+            raise NotFoundError(f"There is no project “{self.named('project')}” here.")
         return found
 
     def find_collection(self) -> CollectionSummary:
         """The collection; one of another type counts too, because a type can be changed."""
         found = overview.find_collection(self.db, self.find_project().id, self.named("name"))
         if found is None:
-            raise NotFoundError(f"There is no artifact {self.named('name')} in {self.named('project')}.")
+            raise NotFoundError(f"There is no artifact “{self.named('name')}” in “{self.named('project')}”.")
         return found
 
     def find_version(self, collection: CollectionSummary, name: str) -> VersionSummary:
         """A version of a collection by `vN` or alias."""
         found = overview.find_version(self.db, collection.id, name)
         if found is None:
-            raise NotFoundError(f"{collection.name} has no version or alias {name}.")
+            raise NotFoundError(f"“{collection.name}” has no version or alias “{name}”.")
         return found
 
 
