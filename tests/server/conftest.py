@@ -23,8 +23,10 @@ def log(tmp_path: Path) -> Callable[..., Any]:
     """Logs a version with the given files (name to bytes) through a run, and waits for it."""
     import wandb
 
-    def log(run: Any, name: str, files: dict[str, bytes], aliases: Any = (), type: str = "model", **facts: Any) -> Any:
-        artifact = wandb.Artifact(name, type, **facts)
+    def log(
+        run: Any, name: str, files: dict[str, bytes], aliases: Any = (), kind: str = "model", **facts: Any
+    ) -> Any:
+        artifact = wandb.Artifact(name, kind, **facts)
         for path, content in files.items():
             with artifact.new_file(path, mode="wb") as file:
                 file.write(content)

@@ -11,7 +11,7 @@ def test_listing_types_collections_and_versions(start_run: Any, log: Any, api: A
     with start_run() as run:
         for number in range(5):
             log(run, "m", {"f": bytes([number])})
-        log(run, "d", {"f": b"d"}, type="dataset")
+        log(run, "d", {"f": b"d"}, kind="dataset")
     path = f"{run.entity}/{run.project}"
     assert {each.name for each in api.artifact_types(path)} >= {"model", "dataset"}
     assert api.artifact_type("model", path).name == "model"
@@ -73,7 +73,7 @@ def test_a_collection_can_be_edited(start_run: Any, log: Any, api: Any) -> None:
     seen.delete()
     assert not api.artifact_exists(f"{path}/renamed:v0")
     with start_run() as run:
-        assert log(run, "renamed", {"f": b"2"}, type="third").version == "v0"
+        assert log(run, "renamed", {"f": b"2"}, kind="third").version == "v0"
 
 
 def test_one_name_has_one_type(start_run: Any, log: Any) -> None:
@@ -81,11 +81,11 @@ def test_one_name_has_one_type(start_run: Any, log: Any) -> None:
     with start_run() as run:
         log(run, "m", {"f": b"1"})
         with pytest.raises(ValueError, match="already exists with type"):
-            log(run, "m", {"f": b"2"}, type="dataset")
+            log(run, "m", {"f": b"2"}, kind="dataset")
 
 
 def test_linking_to_a_portfolio(start_run: Any, log: Any, api: Any) -> None:
-    """A version can be linked, found by its link, given aliases there, and unlinked; numbers are the portfolio's own."""
+    """A version can be linked, found by its link, given aliases there, and unlinked."""
     with start_run() as run:
         log(run, "m", {"f": b"0"})
         version = log(run, "m", {"f": b"1"})
@@ -106,7 +106,7 @@ def test_linking_to_a_portfolio(start_run: Any, log: Any, api: Any) -> None:
     assert not api.artifact_exists(f"{path}:v0")
     assert api.artifact_exists(version.qualified_name)
     api.artifact_collection("model", path).delete()
-    with pytest.raises(Exception, match="not found|Could not find|not find"):
+    with pytest.raises(Exception, match=r"not found|not find"):
         api.artifact_collection("model", path)
 
 

@@ -1,4 +1,4 @@
-"""The contract: every document of the client concerning runs and artifacts fits our schema, and every field is answered."""
+"""The contract: the client's documents on runs and artifacts fit our schema, and every field is answered."""
 
 import importlib
 import inspect
@@ -10,8 +10,8 @@ import pytest
 from graphql import GraphQLObjectType, OperationDefinitionNode, parse, validate
 
 from wandb_ckpt.server.binding import load_schema, snake_case
-from wandb_ckpt.server.graphql import _MOST_TOKENS
 from wandb_ckpt.server.complexity import check_complexity
+from wandb_ckpt.server.graphql import _MOST_TOKENS
 from wandb_ckpt.server.nodes import accounts, artifacts, collections, files, projects, runs
 
 # What this server is not for, by name.

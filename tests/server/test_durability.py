@@ -122,7 +122,7 @@ with wandb.init(project="p", id="r", settings=wandb.Settings(base_url={process.u
 
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_whole_versions(process: Process) -> None:
-    """Killed again and again while versions are logged, the server has every version it acknowledged, and no half one."""
+    """Killed again and again while versions are logged, the server has all acknowledged versions, no half one."""
     acknowledged: dict[str, bytes] = {}
     for attempt in range(5):
         process.start()
@@ -193,11 +193,15 @@ def test_a_full_disk_for_the_database(process: Process) -> None:
         uploader = Uploader(http, "p")
         uploader.log({"f": b"1"})
         with pytest.raises((GraphQLError, httpx.HTTPStatusError), match="507"):
-            for number in range(1000):
-                metadata = '{"a": "%s"}' % ("x" * 30_000)
-                uploader.log({"f": str(number).encode()}, metadata=metadata)
+            log_until_full(uploader)
         names = sorted(uploader.versions(), key=lambda name: int(name[1:]))
         assert names == [f"v{number}" for number in range(len(names))]
+
+
+def log_until_full(uploader: Uploader) -> None:
+    """Log versions with much metadata, which goes into the database."""
+    for number in range(1000):
+        uploader.log({"f": str(number).encode()}, metadata='{"a": "%s"}' % ("x" * 30_000))
 
 
 def test_threads_that_log_at_once_get_dense_versions(server: Any, project: str) -> None:

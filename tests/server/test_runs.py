@@ -18,7 +18,13 @@ def test_metrics_summary_and_config_can_be_read_back(start_run: Any, api: Any) -
             run.log({"loss": 1 / (step + 1), "acc": step})
         run.summary["best"] = 0.5
     found = api.run(run.path)
-    assert (found.state, found.tags, found.group, found.job_type, found.notes) == ("finished", ["t"], "g", "train", "n")
+    assert (found.state, found.tags, found.group, found.job_type, found.notes) == (
+        "finished",
+        ["t"],
+        "g",
+        "train",
+        "n",
+    )
     assert found.config == {"lr": 0.1, "deep": {"a": 1}}
     assert (found.summary["best"], found.summary["acc"], found.lastHistoryStep) == (0.5, 19, 19)
     assert [row["acc"] for row in found.history(pandas=False)] == list(range(20))
@@ -101,7 +107,11 @@ with wandb.init(project={project!r}, id="off1", mode="offline") as run:
     run_script(script, tmp_path)
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     done = subprocess.run(
-        [sys.executable, "-m", "wandb", "sync", str(folder)], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, "-m", "wandb", "sync", str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = api.run(f"{project}/off1")
@@ -155,7 +165,7 @@ def test_a_run_can_be_edited_and_deleted(start_run: Any, api: Any, log: Any) -> 
     assert seen.state == "finished"
     seen.delete(delete_artifacts=True)
     api.flush()
-    with pytest.raises(Exception, match="not find|not found"):
+    with pytest.raises(Exception, match=r"not find|not found"):
         api.run(run.path)
     assert not api.artifact_exists(f"{run.entity}/{run.project}/m:v0")
 

@@ -172,7 +172,7 @@ def test_lineage_is_recorded(start_run: Any, log: Any, api: Any) -> None:
     """Who logged a version and who used it can be read from both ends."""
     with start_run() as run:
         version = log(run, "m", {"f": b"1"})
-        log(run, "other", {"f": b"2"}, type="data")
+        log(run, "other", {"f": b"2"}, kind="data")
     with start_run() as user:
         user.use_artifact(version.qualified_name)
         user.use_artifact(f"{run.entity}/{run.project}/other:latest")
@@ -208,7 +208,7 @@ def test_processes_write_one_version_together(start_run: Any, api: Any, tmp_path
 
     for name in ("one", "two"):
         with start_run(group="g") as run:
-            run.upsert_artifact(part(name), distributed_id="d1").wait
+            run.upsert_artifact(part(name), distributed_id="d1")
     with start_run(group="g") as run:
         run.finish_artifact(part("three"), distributed_id="d1")
     found = api.artifact(f"{run.entity}/{run.project}/together:latest")

@@ -1,5 +1,6 @@
 """App: the route table and the lifespan, nothing else."""
 
+# ruff: noqa: ARG001 (Starlette calls with these arguments)
 from __future__ import annotations
 
 import logging

@@ -1,5 +1,6 @@
 """Binding: makes an executable schema of schema.graphql and the functions and nodes that answer it."""
 
+# ruff: noqa: ARG001 (graphql-core calls with these arguments)
 from __future__ import annotations
 
 import functools
@@ -24,7 +25,7 @@ from graphql import (
 
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.mutations import accounts as account_mutations
-from wandb_ckpt.server.mutations import artifacts, collections, projects, runs, uploads
+from wandb_ckpt.server.mutations import artifacts, collections, multipart, projects, runs, uploads
 from wandb_ckpt.server.queries import QUERIES
 
 __all__ = ["load_schema", "snake_case"]
@@ -35,6 +36,7 @@ _MUTATIONS: dict[str, Any] = {
     **account_mutations.MUTATIONS,
     **artifacts.MUTATIONS,
     **uploads.MUTATIONS,
+    **multipart.MUTATIONS,
     **collections.MUTATIONS,
 }
 _LARGEST = 2**63

@@ -128,7 +128,7 @@ def _object(context: Context, artifact: Artifact, entry: ManifestEntry) -> Store
         )
     if stored.size != entry.size:
         raise InvalidRequestError(
-            f"The file {entry.path!r} has {stored.size} bytes, the manifest says {entry.size}. Log the artifact again."
+            f"The file {entry.path!r} has {stored.size} bytes, the manifest says {entry.size}. Log it again."
         )
     return stored
 

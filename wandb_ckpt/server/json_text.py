@@ -1,16 +1,35 @@
-"""JSON text: what is sent to clients, which know no NaN and no infinity."""
+"""JSON text: read from clients and written to them."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
-__all__ = ["dump"]
+__all__ = ["dump", "load"]
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]", re.ASCII)
+
+
+def load(data: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, is nested too deeply, or has half a character in it.
+    """
+    try:
+        value = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if _SURROGATE.search(data):
+        # Half a character can be written in JSON, but nowhere else: not in the database, not in an address.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def dump(value: Any) -> bytes:
-    """The value as JSON; NaN and the infinities as null."""
+    """The value as JSON; NaN and the infinities, which are none, as null."""
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import xxhash
 
+from wandb_ckpt.server import json_text
 from wandb_ckpt.server.errors import InvalidRequestError
 from wandb_ckpt.server.names import check_file_path
 
@@ -46,8 +47,8 @@ def parse(data: bytes) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
         InvalidRequestError: It is not a manifest, or a path in it leads out of the folder.
     """
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = json_text.load(data)
+    except ValueError as error:
         raise InvalidRequestError(f"The manifest is not JSON: {error}.") from error
     files = document.get("contents") if isinstance(document, dict) else None
     if not isinstance(files, dict):

@@ -78,7 +78,7 @@ def client_id_mapping(context: Context, client_id: str) -> dict[str, Any] | None
 
 QUERIES = {
     "viewer": viewer,
-    "serverInfo": lambda context: server_info(),
+    "serverInfo": lambda _: server_info(),
     "entity": entity,
     "organization": organization,
     "users": users,

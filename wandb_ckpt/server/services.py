@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -23,13 +24,25 @@ __all__ = ["Services", "open_services", "services_of"]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the endpoints and pages work with."""
+    """What the endpoints and pages work with.
+
+    Attributes:
+        db: The rows.
+        blobs: The bytes.
+        accounts: Who may enter.
+        signer: Makes and checks proofs.
+        unhandled: What clients asked for in vain.
+        multipart: Whether large files may be uploaded in parts.
+        assembly: Held while parts are put together.
+    """
 
     db: Database
     blobs: Blobs
     accounts: Accounts
     signer: Signer
     unhandled: Unhandled
+    multipart: bool = False
+    assembly: threading.Lock = field(default_factory=threading.Lock)
 
     def urls(self, connection: HTTPConnection) -> Urls:
         """Makes URLs that lead back to the host that the request was sent to."""
@@ -37,7 +50,7 @@ class Services:
 
 
 @contextmanager
-def open_services(data_dir: Path, *, any_key: bool = False) -> Iterator[Services]:
+def open_services(data_dir: Path, *, any_key: bool = False, multipart: bool = False) -> Iterator[Services]:
     """The services over one data folder, made if need be.
 
     Raises:
@@ -51,7 +64,7 @@ def open_services(data_dir: Path, *, any_key: bool = False) -> Iterator[Services
         raise DataFolderError(f"The data folder {data_dir} can't be used: {error}. Choose another one.") from error
     db = Database(data_dir / "server.db")
     try:
-        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled())
+        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), multipart)
     finally:
         db.close()
 

@@ -23,16 +23,17 @@ from wandb_ckpt.server.access import page_user
 from wandb_ckpt.server.blobs import Blob, BlobWriter
 from wandb_ckpt.server.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnauthorizedError
 from wandb_ckpt.server.services import Services, services_of
-from wandb_ckpt.server.store import artifacts, contents, runs
+from wandb_ckpt.server.store import artifacts, contents, parts, runs
 
 __all__ = ["artifacts_v2", "get", "put"]
 
 _CHUNK = 2**20
 _OBJECT = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/([0-9a-f]{2,256})", re.ASCII)
+_PART = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/([0-9a-f]{2,256})/parts/(\d{1,18})", re.ASCII)
 _FINISHED_MANIFEST = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/wandb_manifest\.json", re.ASCII)
 _MANIFEST = re.compile(r"wandb_artifacts/manifests/(\d{1,18})/(.+)", re.ASCII)
 _RUN_FILE = re.compile(r"runs/(\d{1,18})/(.+)", re.DOTALL)
-_NOT_SIGNED = "This address has no valid signature for this request, or it has expired. Ask for the file again to get a new one."
+_NOT_SIGNED = "This address has no valid signature for this request, or it has expired. Ask for the file again."
 
 
 def _signed_path(request: Request, services: Services, method: str) -> str:
@@ -85,6 +86,8 @@ async def _receive(request: Request, writer: BlobWriter) -> None:
 def _target(services: Services, path: str, mimetype: str | None) -> _Target:
     if found := _OBJECT.fullmatch(path):
         return _object_target(services, int(found[2]), found[3])
+    if found := _PART.fullmatch(path):
+        return _part_target(services, int(found[2]), found[3], int(found[4]))
     if found := _MANIFEST.fullmatch(path):
         return _manifest_target(services, int(found[1]))
     if found := _RUN_FILE.fullmatch(path):
@@ -93,13 +96,22 @@ def _target(services: Services, path: str, mimetype: str | None) -> _Target:
 
 
 def _object_target(services: Services, artifact_id: int, hex_digest: str) -> _Target:
-    digest = base64.b64encode(bytes.fromhex(hex_digest)).decode()
+    digest = _digest_of_hex(hex_digest)
     announced = contents.stored_object(services.db, artifact_id, digest)
     if announced is None:
         raise NotFoundError("The file that this address was made for is not expected any more.")
     return _Target(
         announced.md5, lambda blob: contents.set_object_blob(services.db, announced.id, blob.id, blob.size)
     )
+
+
+def _part_target(services: Services, artifact_id: int, hex_digest: str, number: int) -> _Target:
+    whole = contents.stored_object(services.db, artifact_id, _digest_of_hex(hex_digest))
+    announced = parts.part(services.db, whole.id, number) if whole else None
+    if announced is None:
+        raise NotFoundError("The part that this address was made for is not expected any more.")
+    object_id = announced.object_id
+    return _Target(announced.md5, lambda blob: parts.set_blob(services.db, object_id, number, blob.id, blob.size))
 
 
 def _manifest_target(services: Services, manifest_id: int) -> _Target:
@@ -155,7 +167,7 @@ def _source(services: Services, path: str) -> tuple[str, str]:
         if artifact and artifact.manifest_blob:
             return artifact.manifest_blob, "application/json"
     elif found := _OBJECT.fullmatch(path):
-        digest = base64.b64encode(bytes.fromhex(found[3])).decode()
+        digest = _digest_of_hex(found[3])
         stored = contents.stored_object(services.db, int(found[2]), digest)
         if stored and stored.blob:
             return stored.blob, "application/octet-stream"

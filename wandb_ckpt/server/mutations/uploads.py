@@ -9,6 +9,7 @@ from wandb_ckpt.server import ids
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import InvalidRequestError, NotFoundError
 from wandb_ckpt.server.mutations.artifacts import Input
+from wandb_ckpt.server.mutations.multipart import offer_parts
 from wandb_ckpt.server.names import check_file_path
 from wandb_ckpt.server.nodes.artifacts import ArtifactNode
 from wandb_ckpt.server.nodes.files import FileNode, digest_to_hex
@@ -96,7 +97,11 @@ def _announce(context: Context, file: Input) -> FileNode:
     known = contents.stored_in_sequence(context.db, artifact.collection_id, digest, md5)
     known = known or contents.announce_object(context.db, artifact.id, artifact.collection_id, digest, md5)
     contents.claim(context.db, artifact.id, known.id)
-    return _upload_of_object(context, artifact, file["name"], known)
+    node = _upload_of_object(context, artifact, file["name"], known)
+    wanted = file.get("upload_parts_input")
+    if wanted and node.storage_path and known.blob is None and context.services.multipart:
+        node.upload_multipart_urls = offer_parts(context, known, node.storage_path, wanted)
+    return node
 
 
 def _upload_of_object(context: Context, artifact: Artifact, name: str, known: StoredObject) -> FileNode:
@@ -112,14 +117,8 @@ def _upload_of_object(context: Context, artifact: Artifact, name: str, known: St
     return node
 
 
-def complete_multipart_upload_artifact(context: Context, data: Input) -> dict[str, Any]:
-    """Put the parts of an upload together."""
-    raise InvalidRequestError("This server did not offer an upload in parts.")
-
-
 MUTATIONS = {
     "createArtifactManifest": create_artifact_manifest,
     "updateArtifactManifest": update_artifact_manifest,
     "createArtifactFiles": create_artifact_files,
-    "completeMultipartUploadArtifact": complete_multipart_upload_artifact,
 }

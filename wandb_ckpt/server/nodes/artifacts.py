@@ -1,5 +1,6 @@
 """Nodes: versions of artifacts and their manifests."""
 
+# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
 import json

@@ -1,12 +1,13 @@
 """Nodes: files of versions and of runs."""
 
+# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
 import base64
 import binascii
 import mimetypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.server import ids
 from wandb_ckpt.server.nodes import artifacts as artifact_nodes
@@ -52,7 +53,7 @@ class FileNode:
         self.artifact: artifact_nodes.ArtifactNode | None = None
         self.upload_url: str | None = None
         self.upload_headers: list[str] | None = None
-        self.upload_multipart_urls = None
+        self.upload_multipart_urls: dict[str, Any] | None = None
 
     def url(self, upload: bool | None = None) -> str | None:
         """The same as `direct_url`."""

@@ -1,5 +1,6 @@
 """Nodes: projects and artifact types."""
 
+# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,6 @@
 """Nodes: runs with their history, console lines and files."""
 
+# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
 import fnmatch

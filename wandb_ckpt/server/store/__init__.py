@@ -7,7 +7,7 @@ Every function takes the open `Database` first and returns frozen records. Readi
 - `records`: the frozen records that leave this package
 - `accounts`: users (each is also an entity) and hashed API keys
 - `projects` (with artifact types), `runs` (with lines and files)
-- `collections` (with memberships, aliases, tags), `artifacts` (with lineage), `contents` (manifests, files)
+- `collections` (with memberships, aliases, tags), `artifacts` (with lineage), `contents` (manifests, files), `parts`
 """
 
 from wandb_ckpt.server.store.database import Database

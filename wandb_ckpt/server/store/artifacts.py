@@ -1,5 +1,6 @@
 """Artifacts: versions and those still being uploaded, with client ids, tags and lineage."""
 
+# ruff: noqa: S608 (only names of columns and tables of our own are put into SQL)
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -75,7 +76,8 @@ def create(db: Database, new: NewArtifact) -> Artifact:
 def of_client_id(db: Database, user_id: int, client_id: str) -> Artifact | None:
     """The artifact that a client made under an id of its own."""
     row = db.row(
-        "SELECT a.* FROM artifacts a JOIN client_ids c ON c.artifact_id = a.id WHERE c.user_id = ? AND c.client_id = ?",
+        "SELECT a.* FROM artifacts a JOIN client_ids c ON c.artifact_id = a.id "
+        "WHERE c.user_id = ? AND c.client_id = ?",
         user_id,
         client_id,
     )

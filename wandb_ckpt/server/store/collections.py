@@ -1,5 +1,6 @@
 """Collections: sequences that own versions, portfolios that link to them; memberships, aliases and tags."""
 
+# ruff: noqa: S608 (only names of columns and tables of our own are put into SQL)
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -219,7 +220,8 @@ def aliases(db: Database, collection_id: int) -> list[Alias]:
 def aliases_of_artifact(db: Database, artifact_id: int) -> list[Alias]:
     """The aliases of a version in all its collections."""
     rows = db.rows(
-        "SELECT a.* FROM aliases a JOIN memberships m ON m.id = a.membership_id WHERE m.artifact_id = ? ORDER BY a.id",
+        "SELECT a.* FROM aliases a JOIN memberships m ON m.id = a.membership_id "
+        "WHERE m.artifact_id = ? ORDER BY a.id",
         artifact_id,
     )
     return [record(Alias, row) for row in rows]

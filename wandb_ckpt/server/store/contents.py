@@ -113,7 +113,7 @@ def announce_object(db: Database, artifact_id: int, collection_id: int, digest: 
     """An object that is going to be uploaded."""
     with db.atomic():
         db.run(
-            "INSERT INTO objects (artifact_id, collection_id, digest, md5) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT OR IGNORE INTO objects (artifact_id, collection_id, digest, md5) VALUES (?, ?, ?, ?)",
             artifact_id,
             collection_id,
             digest,

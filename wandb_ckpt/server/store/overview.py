@@ -334,7 +334,9 @@ def links(db: Database, artifact_id: int) -> tuple[LinkSummary, ...]:
         SELECT u.name AS entity, p.name AS project, c.name, t.name AS type, m.version_index,
             (SELECT json_group_array(alias) FROM aliases WHERE membership_id = m.id) AS aliases
         FROM memberships m JOIN artifacts a ON a.id = m.artifact_id
-            JOIN collections c ON c.id = m.collection_id JOIN artifact_types t ON t.id = c.type_id JOIN projects p ON p.id = c.project_id
+            JOIN collections c ON c.id = m.collection_id
+            JOIN artifact_types t ON t.id = c.type_id
+            JOIN projects p ON p.id = c.project_id
             JOIN users u ON u.id = p.user_id
         WHERE m.artifact_id = ? AND m.collection_id <> a.collection_id ORDER BY m.id
         """,

@@ -16,6 +16,7 @@ __all__ = [
     "Entry",
     "Manifest",
     "Membership",
+    "Part",
     "Project",
     "Run",
     "RunFile",
@@ -205,6 +206,17 @@ class StoredObject:
     artifact_id: int
     collection_id: int
     digest: str
+    md5: str
+    blob: str | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of an object that is uploaded in parts; `blob` is None until uploaded, `md5` is base64."""
+
+    object_id: int
+    number: int
     md5: str
     blob: str | None
     size: int | None

@@ -1,5 +1,6 @@
 """Runs: their state and facts, the lines of their streams (history, events, console), their files."""
 
+# ruff: noqa: S608 (only names of columns and tables of our own are put into SQL)
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -179,7 +180,8 @@ def put_file(db: Database, run_id: int, name: str, *, blob: str, size: int, md5:
     """A file of the run was uploaded; one of that name is replaced."""
     with db.atomic():
         db.run(
-            "INSERT INTO run_files (run_id, name, blob, size, md5, mimetype, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "INSERT INTO run_files (run_id, name, blob, size, md5, mimetype, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET blob = excluded.blob, size = excluded.size, md5 = excluded.md5, "
             "mimetype = excluded.mimetype, updated_at = excluded.updated_at",
             run_id,

@@ -1,0 +1,86 @@
+"""Uploads in parts: offered on demand, continued after a restart, put together once."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from uploader import GraphQLError, Uploader
+
+from wandb_ckpt.server import Server, collect_garbage
+
+PARTS = [b"a" * 300_000, b"b" * 300_000, b"c" * 7]
+FILES = {"big": b"".join(PARTS)}
+COMPLETE = """mutation ($a: ID!, $u: String!, $s: String!, $p: [UploadPartsInput!]!, $k: CompleteMultipartAction!) {
+  completeMultipartUploadArtifact(input: {completeMultipartAction: $k, completedParts: $p, artifactID: $a,
+  storagePath: $s, uploadID: $u}) { digest } }"""
+
+
+def specs(parts: list[bytes]) -> list[dict[str, Any]]:
+    """Parts as the client announces them."""
+    return [{"partNumber": n, "hexMD5": hashlib.md5(data).hexdigest()} for n, data in enumerate(parts, 1)]
+
+
+def complete(uploader: Uploader, artifact_id: str, node: dict[str, Any], etags: list[str], kind: str) -> str:
+    """completeMultipartUploadArtifact, with the ETags as they were answered."""
+    done = [{"partNumber": number, "hexMD5": etag} for number, etag in enumerate(etags, 1)]
+    upload = node["uploadMultipartUrls"]["uploadID"]
+    answer = uploader.send(COMPLETE, a=artifact_id, u=upload, s=node["storagePath"], p=done, k=kind)
+    return answer["completeMultipartUploadArtifact"]["digest"]
+
+
+def test_without_the_setting_parts_are_declined(http: httpx.Client, project: str) -> None:
+    """A server that does not offer parts answers with one address for the whole file."""
+    uploader = Uploader(http, project)
+    artifact = uploader.create(FILES)
+    (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
+    assert node["uploadMultipartUrls"] is None
+    assert node["uploadUrl"]
+
+
+def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
+    """Parts that were uploaded before a restart need not be sent again; completing twice is no error."""
+    etags = []
+    with Server(tmp_path / "data", multipart=True) as server:
+        key = server.api_key
+        with httpx.Client(base_url=server.url, auth=("api", key)) as http:
+            uploader = Uploader(http, "p")
+            artifact = uploader.create(FILES)
+            (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
+            first, second, third = (each["uploadUrl"] for each in node["uploadMultipartUrls"]["uploadUrlParts"])
+            etags.append(httpx.put(first, content=PARTS[0]).headers["etag"])
+            assert httpx.put(second, content=b"wrong").status_code == 400
+            with pytest.raises(GraphQLError, match="missing are"):
+                complete(uploader, artifact["id"], node, [etags[0]] * 3, "Complete")
+        port = httpx.URL(server.url).port
+    with Server(tmp_path / "data", multipart=True, port=port) as server:
+        collect_garbage(tmp_path / "data", blob_seconds=0)
+        with httpx.Client(base_url=server.url, auth=("api", key)) as http:
+            uploader = Uploader(http, "p", births=uploader.births)
+            (again,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
+            assert again["uploadMultipartUrls"]["uploadID"] == node["uploadMultipartUrls"]["uploadID"]
+            etags += [
+                httpx.put(url, content=data).headers["etag"]
+                for url, data in zip((second, third), PARTS[1:], strict=True)
+            ]
+            digest = base64.b64encode(hashlib.md5(FILES["big"]).digest()).decode()
+            for _ in range(2):
+                assert complete(uploader, artifact["id"], node, etags, "Complete") == digest
+            uploader.put_manifest(artifact["id"], uploader.manifest(FILES)).raise_for_status()
+            uploader.commit(artifact["id"])
+            assert uploader.versions()["v0"]["files"] == FILES
+        assert collect_garbage(tmp_path / "data", blob_seconds=0).bytes >= 600_000
+
+
+def test_an_upload_in_parts_can_be_given_up(tmp_path: Path) -> None:
+    """After an abort the parts are gone, and the file counts as not uploaded."""
+    server = Server(tmp_path / "data", multipart=True)
+    with server, httpx.Client(base_url=server.start().url, auth=("api", server.api_key)) as http:
+        uploader = Uploader(http, "p")
+        artifact = uploader.create(FILES)
+        (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
+        complete(uploader, artifact["id"], node, [], "Abort")
+        url = node["uploadMultipartUrls"]["uploadUrlParts"][0]["uploadUrl"]
+        assert httpx.put(url, content=PARTS[0]).status_code == 404
