@@ -107,6 +107,17 @@ def test_a_click_in_another_site_keeps_the_session(visitor: httpx.Client) -> Non
     answer = visitor.get("/local/digits?runs=2", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 401
     assert '<meta http-equiv="refresh" content="0;url=/local/digits?runs=2">' in answer.text
+    again = visitor.get("/local/digits?runs=2", headers={"Sec-Fetch-Site": "cross-site"})
+    assert 'name="key"' in again.text, "only once: a browser that is not logged in must see the form"
+
+
+@pytest.mark.parametrize("path", ["/%5Cevil.example", "/%5C%5Cevil.example/x", "/a%3Fb", "/%22%3E%3Cscript%3E"])
+@pytest.mark.parametrize("site", ["cross-site", "none"])
+def test_the_way_back_leads_to_no_other_site(stranger: httpx.Client, path: str, site: str) -> None:
+    """Neither form nor detour decodes the address: browsers take a backslash for a slash."""
+    page = stranger.get(path, headers={"Sec-Fetch-Site": site}).text
+    assert f'{path}"' in page
+    assert "\\" not in page
 
 
 def test_the_api_key_opens_pages_for_scripts(stranger: httpx.Client, pages_server: Server) -> None:

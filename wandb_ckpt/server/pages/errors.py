@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -10,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from wandb_ckpt.server.errors import ServerError, UnauthorizedError
+from wandb_ckpt.server.pages.paths import local_path
 from wandb_ckpt.server.pages.rendering import page, paths_of
 
 __all__ = ["FRIENDLY_ERRORS", "error_page", "login_page", "wants_page"]
 
+_BOUNCED = "wandb_ckpt_once_more"
 _TITLES = {
     400: "This address is not understood",
     403: "Not allowed",
@@ -49,20 +53,31 @@ def login_page(request: Request, next_path: str, status: int = 401, error: str =
 def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, UnauthorizedError):
         return _not_logged_in(request)
-    status = error.status if isinstance(error, ServerError) else 500
     if isinstance(error, HTTPException):
         return error_page(request, error.status_code, error.detail)
-    return error_page(request, status, str(error))
+    return error_page(request, error.status if isinstance(error, ServerError) else 500, str(error))
 
 
 def _not_logged_in(request: Request) -> Response:
-    query = f"?{request.url.query}" if request.url.query else ""
-    here = f"{request.url.path}{query}"
+    home = paths_of(request).home()
+    here = local_path(_address(request), home) if request.method == "GET" else home
+    if request.headers.get("sec-fetch-site") == "cross-site" and _BOUNCED not in request.cookies:
+        return _once_more(request, here)
+    return login_page(request, here)
+
+
+def _once_more(request: Request, here: str) -> Response:
     # Browsers hold the cookie back on a click in another site's page, such as a notebook's link to a run.
-    # Coming once more from a page of our own, they send it.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        return page(request, "again.html", 401, user=None, here=here)
-    return login_page(request, here if request.method == "GET" else paths_of(request).home())
+    # Coming again from a page of our own, they send it. The mark keeps any browser from going in circles.
+    response = page(request, "again.html", 401, user=None, here=here)
+    response.set_cookie(_BOUNCED, "1", max_age=10, httponly=True, samesite="lax")
+    return response
+
+
+def _address(request: Request) -> str:
+    # Quoted again: in a decoded path a backslash or a question mark would lead somewhere else.
+    query = f"?{request.url.query}" if request.url.query else ""
+    return quote(request.scope["path"]) + query
 
 
 def _broken(request: Request, _error: Exception) -> Response:
