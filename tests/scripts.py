@@ -39,11 +39,13 @@ def script(body: str, folder: Path, project: str, run_id: str, **environ: str) -
     """Starts a script that begins with `PRELUDE`; its folder is `folder`, its project and run are in the environment."""
     path = folder / f"script-{len(list(folder.glob('script-*')))}.py"
     path.write_text(PRELUDE + textwrap.dedent(body))
+    # A process of its own has a wandb service of its own.
+    inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     variables = {"WANDB_PROJECT": project, "WANDB_RUN_ID": run_id, "WANDB_DIR": str(folder), "WANDB_SILENT": "false"}
     return subprocess.Popen(
         [sys.executable, str(path)],
         cwd=folder,
-        env={**os.environ, **variables, **environ},
+        env={**inherited, **variables, **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -45,6 +45,9 @@ class SaveObserver:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed, name)
 
+    def __reduce__(self) -> tuple[type["SaveObserver"], tuple[Any]]:
+        return SaveObserver, (self._observed,)
+
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves the whole model, as `model.save` does."""
         self._save(self._observed.save, filepath, args, kwargs)

@@ -1,15 +1,13 @@
-"""Publishes checkpoints in order on the only background thread; owns what is pending and what became of each.
+"""Publishes checkpoints in order, in the background; owns what is pending and what became of each.
 
-The thread lives only while there is work: it is made with the first checkpoint and ends with the last, and the
-interpreter joins it before it exits (`concurrent.futures` does, and before wandb's own exit handler), so what
-is pending is published after an exception or Ctrl-C too.
+One thread publishes, and lives only while there is work. A second one does nothing but hold the process open until
+the first is done, so what is pending is published after an exception or Ctrl-C too, for a bounded time.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +25,7 @@ PATIENCE = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _QUIET = 3.0  # seconds of waiting before a line says so
 _SAY_AGAIN = 15.0
+_POLL = 0.5  # how often a waiting thread looks whether the process is exiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,17 @@ class Publisher:
     """Takes checkpoints from the training thread and publishes them, one after the other."""
 
     def __init__(self) -> None:
-        self._lock = threading.Condition()
+        self._lock = threading.Condition(threading.RLock())
         self._outcomes: list[Outcome] = []
         self._waiting: deque[_Job] = deque()
         self._in_flight: deque[_Job] = deque()
         self._working = False
         self._last_progress = time.monotonic()
         self._failures: deque[Outcome] = deque()
-        self._said_at_exit = False
+
+    def __reduce__(self) -> tuple[type["Publisher"], tuple[()]]:
+        # A copied or pickled callback has published nothing yet: the work stays with the original.
+        return Publisher, ()
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -121,15 +123,15 @@ class Publisher:
                 if time.monotonic() >= next_line:
                     _artifact.say(f"publishing {self._amount()} …")
                     next_line = time.monotonic() + _SAY_AGAIN
-                self._lock.wait(timeout=1.0)
+                self._lock.wait(timeout=_POLL)
             return not self._working
 
     def _start(self) -> None:
-        # A pool of its own for each spell of work: its thread ends with the work, and is joined at exit.
         self._working = True
-        pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt")
-        pool.submit(self._work)
-        pool.shutdown(wait=False)
+        # A daemon, because a call of wandb's can hang for many minutes while its server is away (0.31).
+        threading.Thread(target=self._work, name="wandb_ckpt", daemon=True).start()
+        # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
+        threading.Thread(target=self._hold_exit, name="wandb_ckpt_exit", daemon=False).start()
 
     def _work(self) -> None:
         try:
@@ -148,28 +150,31 @@ class Publisher:
                 self._wait_for_news(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _is_done(self) -> bool:
+        """Returns whether nothing is left to do; then no thread works until the next submit."""
+        with self._lock:
+            if not self._waiting and not self._in_flight:
+                self._end()
+            return not self._working
+
     def _end(self) -> None:
         with self._lock:
             self._working = False
             self._lock.notify_all()
 
-    def _is_done(self) -> bool:
-        """Returns whether this spell of work is over; then no thread works until the next submit."""
+    def _hold_exit(self) -> None:
+        """Keeps the process alive while there is work, as long as there is progress every `PATIENCE` seconds."""
+        said = False
         with self._lock:
-            if _is_exiting():
-                self._say_at_exit()
-                if self._is_stuck():
-                    self._give_up()
-            if self._waiting or self._in_flight:
-                return False
-            self._working = False
-            self._lock.notify_all()
-            return True
-
-    def _say_at_exit(self) -> None:
-        if (self._waiting or self._in_flight) and not self._said_at_exit:
-            self._said_at_exit = True
-            _artifact.say(f"publishing {self._amount()} before the process exits …")
+            while self._working:
+                if _is_exiting():
+                    if self._is_stuck():
+                        return self._name_what_is_left()
+                    if not said:
+                        _artifact.say(f"publishing {self._amount()} before the process exits …")
+                        said = True
+                self._lock.wait(timeout=_POLL)
+        return None
 
     def _step(self) -> None:
         """Hands over what is waiting; when nothing is, looks after the oldest upload."""
@@ -248,11 +253,11 @@ class Publisher:
         size = sum(job.publication.snapshot.size for job in jobs) / 1e6
         return f"{len(jobs)} checkpoint{'s' if len(jobs) > 1 else ''} ({size:.1f} MB)"
 
-    def _give_up(self) -> None:
-        for job in (*self._waiting, *self._in_flight):
-            logger.warning("The process ends before W&B could be reached: %s", self._outcomes[job.index])
-        self._waiting.clear()
-        self._in_flight.clear()
+    def _name_what_is_left(self) -> None:
+        for job in self._in_flight:
+            logger.warning("wandb is still uploading when the process exits: %s", self._outcomes[job.index])
+        for job in self._waiting:
+            logger.warning("Not published, for W&B could not be reached: %s", self._outcomes[job.index])
 
 
 class _Unreachable(Exception):  # noqa: N818 - a signal within this module, not an error that anybody sees

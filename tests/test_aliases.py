@@ -1,0 +1,128 @@
+"""`best` is always true, `latest` follows the newest, and the monitored value is in the metadata."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from training import Seen, fit, logs_of, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture
+def train(start_run: Callable[..., Any], tmp_path: Path) -> Callable[..., list[Seen]]:
+    """Trains with given values of val_loss, one an epoch, and returns the versions."""
+
+    def train(values: list[float], **arguments: Any) -> list[Seen]:
+        run = start_run()
+        callback = WandbModelCheckpoint("m-{epoch}.keras", **arguments)
+        monitor = arguments.get("monitor", "val_loss")
+        fit(keras, [logs_of(keras, values, monitor), callback], epochs=len(values))
+        return versions(run.path, tmp_path / "fetched", arguments.get("artifact_name"))
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [
+        ([3.0, 1.0, 2.0], "auto", 1),
+        ([3.0, 1.0, 2.0], "max", 0),
+        ([1.0, 2.0, 3.0], "min", 0),
+        ([2.0, 2.0, 2.0], "min", 0),
+        ([NAN, 2.0, 1.0, NAN], "min", 2),
+        ([INF, 2.0, -INF], "min", 1),
+        ([NAN, NAN], "min", None),
+    ],
+)
+def test_best_is_on_the_best_of_all_saves(train: Any, values: list[float], mode: str, best: int | None) -> None:
+    """Without save_best_only `best` sits on the version with the best value, never on NaN; `latest` on the last."""
+    seen = train(values, mode=mode)
+    assert [number for number, version in enumerate(seen) if "best" in version.aliases] == [best][: best is not None]
+    assert [number for number, version in enumerate(seen) if "latest" in version.aliases] == [len(values) - 1]
+    assert [version.aliases & {f"epoch_{n}" for n in range(9)} for version in seen] == [
+        {f"epoch_{number}"} for number in range(len(values))
+    ]
+
+
+def test_save_best_only_publishes_improvements_only(train: Any) -> None:
+    """wandb's callback dies here: epochs that do not improve save nothing and publish nothing."""
+    seen = train([3.0, 4.0, 1.0, 2.0], save_best_only=True)
+    assert [version.aliases for version in seen] == [{"epoch_0"}, {"latest", "best", "epoch_2"}]
+    assert [list(version.files) for version in seen] == [["m-1.keras"], ["m-3.keras"]]
+
+
+@pytest.mark.parametrize("first", [NAN, INF])
+def test_a_first_nan_does_not_become_the_best(train: Any, first: float) -> None:
+    """In Keras 3.15 a first NaN is the best for ever; here the first number that can be compared is saved."""
+    seen = train([first, 1.0, 2.0, 0.5], save_best_only=True)
+    assert seen[-1].aliases == {"latest", "best", "epoch_3"}
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+    assert "epoch_2" not in {alias for version in seen for alias in version.aliases}
+
+
+def test_metadata_and_description_carry_the_facts(train: Any) -> None:
+    """The monitored value, best so far, epoch, step, all logs, format and Keras are in the metadata."""
+    first, second = train([0.5, 0.75], metadata={"dataset": "lines"}, aliases=["mine"], artifact_name="own-name")
+    facts = second.metadata
+    expected = {"monitor": "val_loss", "mode": "min", "value": 0.75, "best": 0.5, "epoch": 1, "batch": None, "step": 8}
+    assert expected.items() <= facts.items()
+    assert (facts["format"], facts["file"], facts["keras_version"]) == ("keras", "m-2.keras", keras.__version__)
+    assert facts["backend"] == keras.backend.backend()
+    assert facts["logs"].keys() == {"loss", "mae", "val_loss", "val_mae"}
+    assert facts["dataset"] == "lines"
+    assert "**val\\_loss = 0.5**, the best so far" in first.description
+    assert "**val\\_loss = 0.75** (best so far: 0.5)" in second.description
+    assert "mine" in second.aliases
+
+
+def test_missing_monitor_is_published_without_best(start_run: Any, tmp_path: Path) -> None:
+    """A monitor that is not in the logs has no value and no best, and does not end training."""
+    run = start_run()
+    fit(keras, [WandbModelCheckpoint("m.keras", monitor="val_f1", mode="max")])
+    seen = versions(run.path, tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [None, None]
+    assert [version.aliases for version in seen] == [{"epoch_0"}, {"latest", "epoch_1"}]
+    assert "**val\\_f1** has no finite value here" in seen[0].description
+
+
+def test_the_runs_summary_has_the_best(start_run: Any, tmp_path: Path) -> None:
+    """`best_<monitor>` and `best_epoch` are in the run's summary, as the old WandbCallback wrote them."""
+    import wandb
+
+    with start_run() as run:
+        fit(keras, [logs_of(keras, [3.0, 1.0, 2.0]), WandbModelCheckpoint("m.keras")], epochs=3)
+        path = run.path
+    summary = wandb.Api().run(path).summary
+    assert (summary["best_val_loss"], summary["best_epoch"]) == (1.0, 1)
+
+
+def test_two_callbacks_do_not_steal_each_others_aliases(start_run: Any, tmp_path: Path) -> None:
+    """A second callback with another path or monitor has an artifact of its own."""
+    run = start_run()
+    callbacks = [
+        WandbModelCheckpoint("all-{epoch}.keras"),
+        WandbModelCheckpoint("mae-{epoch}.weights.h5", monitor="val_mae", mode="max", save_weights_only=True),
+        WandbModelCheckpoint("all-{epoch}.keras", monitor="loss"),
+    ]
+    fit(keras, [logs_of(keras, [1.0, 2.0]), logs_of(keras, [1.0, 2.0], "val_mae"), *callbacks])
+    base = f"run_{run.id}_model"
+    names = [callback.checkpoints[0].artifact for callback in callbacks]
+    assert names == [base, f"{base}-mae", f"{base}-all"]
+    first, second, third = (versions(run.path, tmp_path / name, name) for name in names)
+    assert [version.aliases for version in first] == [{"best", "epoch_0"}, {"latest", "epoch_1"}]
+    assert [version.aliases for version in second] == [{"epoch_0"}, {"latest", "best", "epoch_1"}]
+    assert len(third) == 2
+
+
+def test_a_cell_that_is_run_again_goes_on(start_run: Any, tmp_path: Path) -> None:
+    """A new callback for the same path and monitor in one run knows the best of the one before it."""
+    run = start_run()
+    for values in ([1.0, 2.0], [3.0, 0.5], [0.75, 4.0]):
+        fit(keras, [logs_of(keras, values), WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)])
+    seen = versions(run.path, tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [1.0, 0.5]
+    assert seen[-1].aliases >= {"best", "latest"}

@@ -1,0 +1,218 @@
+"""Whatever W&B, the network or the disk does: training goes on, and nothing is lost silently."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from scripts import run_script, script
+from training import fit, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
+
+import wandb_ckpt
+
+pytestmark = pytest.mark.slow
+
+SERVE = """
+import sys, time
+from wandb_ckpt.server import Server
+server = Server(sys.argv[1], port=int(sys.argv[2])).start()
+print(server.url, server.api_key, flush=True)
+time.sleep(600)
+"""
+
+
+class OwnServer:
+    """A server in a process of its own, that can be stopped, killed and started again at the same address."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir, self.port = data_dir, "0"
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, at the address that it had before."""
+        command = [sys.executable, "-c", SERVE, str(self.data_dir), self.port]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url, self.key = self.process.stdout.readline().split()
+        self.port = self.url.rsplit(":", 1)[1]
+
+    def kill(self) -> None:
+        """Kills it at once."""
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What points wandb at it."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.key, "SERVER_PID": str(self.process.pid)}
+
+
+@pytest.fixture
+def own_server(wandb_home: Path, tmp_path: Path) -> Iterator[OwnServer]:
+    """A server that a test may kill."""
+    server = OwnServer(tmp_path / "server-data")
+    yield server
+    server.kill()
+
+
+def names_of_versions(server: OwnServer, project: str) -> str:
+    """The aliases of each version, as a client of its own sees them."""
+    code = (
+        "import sys, wandb\n"
+        f"found = wandb.Api().artifacts('model', 'local/{project}/run_r1_model')\n"
+        "print([sorted(set(a.aliases) - {a.version, 'best'}) for a in reversed(list(found))])"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | server.environ
+    return subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True).stdout
+
+
+AWAY = """
+wandb.init()
+os.kill(int(os.environ["SERVER_PID"]), signal.{how})
+times = []
+class Clock(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        times.append(time.monotonic())
+callback = WandbModelCheckpoint("out/{{epoch}}.keras")
+fit(Clock(), callback, At({back}, lambda: print("bring it back", flush=True)), epochs=4)
+print("epochs", [round(b - a, 1) for a, b in zip(times, times[1:])], flush=True)
+print("outcomes", [(o.state, o.version) for o in callback.checkpoints], flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_server_that_goes_away_and_comes_back(own_server: OwnServer, tmp_path: Path, how: str) -> None:
+    """Epochs are not held, and once the server is back every checkpoint is published, in order."""
+    output = ""
+    with script(AWAY.format(how=how, back=3), tmp_path, "p1", "r1", **own_server.environ) as process:
+        for line in iter(process.stdout.readline, ""):
+            output += line
+            if "bring it back" in line and how == "SIGKILL":
+                own_server.kill()
+                own_server.start()
+            elif "bring it back" in line:
+                os.kill(own_server.process.pid, signal.SIGCONT)
+    assert process.returncode == 0, output
+    epochs = next(line for line in output.splitlines() if line.startswith("epochs"))
+    assert max(eval(epochs.removeprefix("epochs"))) < 5, output
+    assert names_of_versions(own_server, "p1").strip() == str(
+        [["epoch_0"], ["epoch_1"], ["epoch_2"], ["epoch_3", "latest"]]
+    ), output
+
+
+def test_a_server_that_stays_away(own_server: OwnServer, tmp_path: Path) -> None:
+    """Training ends normally, the wait at the end is bounded, and what is pending is named with its path."""
+    body = "import wandb_ckpt._publisher as publisher; publisher.PATIENCE = 5\n" + AWAY.format(how="SIGKILL", back=9)
+    process = script(body, tmp_path, "p1", "r1", **own_server.environ)
+    output = ""
+    for line in iter(process.stdout.readline, ""):
+        output += line
+        if output.count("Not published") == 4:
+            break
+    process.kill()  # wandb itself goes on trying to reach its server when a process exits
+    process.communicate()
+    assert output.count("Not published, for W&B could not be reached: run_r1_model epoch") == 4, output
+    assert "('pending', None), ('pending', None), ('pending', None), ('pending', None)" in output
+    assert "run_r1_model: 4 checkpoints pending" in output
+    kept = sorted(path.name for path in tmp_path.glob("wandb/run-*/wandb_ckpt/run_r1_model/*/content/*"))
+    assert kept == ["1.keras", "2.keras", "3.keras", "4.keras"], output
+
+
+def test_a_refused_artifact(start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A name that belongs to another type is refused by W&B: fit goes on, and the outcome says why."""
+    import wandb
+
+    run = start_run()
+    run.log_artifact(wandb.Artifact("taken", type="dataset")).wait()
+    callback = WandbModelCheckpoint("m.keras", artifact_name="taken")
+    fit(keras, [callback])
+    assert [outcome.state for outcome in callback.checkpoints] == ["failed", "failed"]
+    assert "already exists with type" in callback.checkpoints[0].reason
+    assert "already exists with type" in caplog.text
+    assert callback.checkpoints[0].path.exists()
+
+
+def test_on_error_raise(start_run: Any, tmp_path: Path) -> None:
+    """With on_error="raise" the next hook raises what became of the checkpoint."""
+    import wandb
+
+    run = start_run()
+    run.log_artifact(wandb.Artifact("taken", type="dataset")).wait()
+    with pytest.raises(wandb_ckpt.PublishError, match="already exists with type"):
+        fit(keras, [WandbModelCheckpoint("m.keras", artifact_name="taken", on_error="raise")])
+
+
+def test_a_file_that_something_else_writes_to(start_run: Any, tmp_path: Path) -> None:
+    """Bytes that changed after the save are not published as the checkpoint; policy="mutable" has them copied."""
+
+    class Vandal(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            with Path("m.weights.h5").open("r+b") as file:
+                file.write(b"vandal")
+
+    import wandb_ckpt._artifact as artifact
+
+    run = start_run()
+    for policy, number in (("immutable", 0), ("mutable", 2)):
+        callback = WandbModelCheckpoint("m.weights.h5", save_weights_only=True, policy=policy)
+        # Both in one hook: no matter how fast the publisher is, the file is touched before it is looked at.
+        publisher, submit = callback._publisher, callback._publisher.submit
+        held: list[artifact.Publication] = []
+        publisher.submit = held.append  # type: ignore[method-assign]
+        fit(keras, [callback, Vandal()])
+        for publication in held:
+            submit(publication)
+        publisher.flush()
+        states = [outcome.state for outcome in callback.checkpoints]
+        assert states.count("committed") == number, callback.checkpoints
+    assert len(versions(run.path, tmp_path / "fetched")) == 2
+
+
+def test_a_run_folder_that_is_full(start_run: Any, tmp_path: Path) -> None:
+    """Where a snapshot can't be kept, training goes on and the outcome says so."""
+    run = start_run()
+    (Path(run.sync_dir) / "wandb_ckpt").write_text("in the way")
+    callback = WandbModelCheckpoint("m.keras")
+    fit(keras, [callback])
+    assert [outcome.state for outcome in callback.checkpoints] == ["failed", "failed"]
+    assert "could not be kept" in callback.checkpoints[0].reason
+    assert Path("m.keras").exists()
+
+
+def test_wandb_core_killed(project: str, tmp_path: Path, server: Any) -> None:
+    """wandb's service dies: training ends normally and what could not be published is named."""
+    body = """
+    import subprocess
+    import wandb_ckpt._publisher as p
+    p.PATIENCE = 5
+    wandb.init()
+    kill = lambda: subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "wandb-core"])
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    fit(At(1, kill), callback)
+    print("outcomes", [o.state for o in callback.checkpoints], flush=True)
+    os._exit(0)
+    """
+    code, output = run_script(body, tmp_path, project, "r1")
+    assert code == 0, output
+    assert "outcomes" in output
+    assert "can't take run_r1_model now" in output
+
+
+def test_staging_folder_that_can_not_be_made(project: str, tmp_path: Path, server: Any) -> None:
+    """wandb's own callback dies with OSError; ours says which folder to change, and where the bytes are."""
+    (tmp_path / "data").write_text("no folder")
+    body = """
+    wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    fit(callback)
+    print("outcomes", [o.state for o in callback.checkpoints], flush=True)
+    """
+    code, output = run_script(body, tmp_path, project, "r1", WANDB_DATA_DIR=str(tmp_path / "data"))
+    assert code == 0, output
+    assert "outcomes ['failed', 'failed', 'failed']" in output
+    assert "please set WANDB_DATA_DIR" in output

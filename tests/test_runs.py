@@ -1,0 +1,154 @@
+"""Which run gets the checkpoints: active, given, none, disabled, offline, resumed."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from scripts import run_script
+from training import contents, fit, logs_of, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
+
+import wandb
+import wandb_ckpt
+
+
+def test_without_a_run(project: str) -> None:
+    """Making the callback is fine; training says what to do before it begins."""
+    callback = WandbModelCheckpoint("m.keras")
+    with pytest.raises(wandb_ckpt.NoActiveRunError, match=r"wandb\.init\(\) before fit\(\), or pass run="):
+        fit(keras, [callback])
+    assert not Path("m.keras").exists()
+
+
+def test_made_before_the_run(start_run: Any, tmp_path: Path) -> None:
+    """The run that counts is the one that is active when a checkpoint is saved."""
+    callback = WandbModelCheckpoint("m-{epoch}.keras")
+    paths = []
+    for _ in range(2):
+        with start_run() as run:
+            fit(keras, [callback], epochs=1)
+            paths.append(run.path)
+    for number, path in enumerate(paths):
+        (seen,) = versions(path, tmp_path / str(number))
+        assert seen.aliases == {"latest", "epoch_0"} | ({"best"} if "best" in seen.aliases else set())
+
+
+def test_given_run(project: str, tmp_path: Path) -> None:
+    """`run=` names the run, also where another one is active."""
+    with (
+        wandb.init(project=project, dir=tmp_path) as active,
+        wandb.init(project=project, dir=tmp_path, reinit="create_new") as given,
+    ):
+        fit(keras, [WandbModelCheckpoint("m.keras", run=given)])
+        paths = active.path, given.path
+    assert [len(versions(path, tmp_path / path.replace("/", "-"))) for path in paths] == [0, 2]
+
+
+def test_disabled(start_run: Any, tmp_path: Path) -> None:
+    """mode="disabled" saves as Keras does and leaves nothing else behind."""
+    start_run(mode="disabled")
+    callback = WandbModelCheckpoint("out/m.keras")
+    fit(keras, [callback])
+    assert os.listdir("out") == ["m.keras"]
+    assert callback.checkpoints == ()
+
+
+@pytest.mark.parametrize("run_id", ["my run", "r" * 127])
+def test_run_ids_that_make_no_valid_name(start_run: Any, tmp_path: Path, run_id: str) -> None:
+    """wandb's callback publishes nothing, without a word; here the name is made valid."""
+    run = start_run(id=run_id)
+    callback = WandbModelCheckpoint("m.keras")
+    fit(keras, [callback])
+    assert {outcome.state for outcome in callback.checkpoints} == {"committed"}
+    assert len(versions(run.path, tmp_path / "fetched", callback.checkpoints[0].artifact)) == 2
+
+
+def test_offline_and_sync(server: Any, project: str, tmp_path: Path) -> None:
+    """Offline, `wandb sync` uploads later what was saved then, although the path was written again."""
+    body = """
+    with wandb.init(mode="offline"):
+        callback = WandbModelCheckpoint("m.keras")
+        fit(callback)
+        assert {outcome.state for outcome in callback.checkpoints} == {"offline"}
+    """
+    code, output = run_script(body, tmp_path, project, "r1")
+    assert code == 0, output
+    assert "3 checkpoints kept for wandb sync" in output
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, capture_output=True)
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert [sorted(version.aliases - {"best"}) for version in seen] == [["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]]
+    assert len({version.files["m.keras"] for version in seen}) == 3
+    assert seen[-1].files == {"m.keras": contents(tmp_path)["m.keras"]}
+
+
+def test_a_resumed_run_keeps_its_best(server: Any, project: str, tmp_path: Path) -> None:
+    """A new process of the same run knows the best so far: a worse model neither gets `best` nor the file."""
+    body = """
+    class Logs(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_loss"] = VALUES[epoch]
+    with wandb.init(resume="allow"):
+        fit(Logs(), WandbModelCheckpoint("m.keras", save_best_only=BEST), epochs=len(VALUES))
+    """
+    for values, best_only in (([1.0, 2.0], False), ([3.0, 4.0], True), ([5.0], False), ([0.5, 6.0], True)):
+        code, output = run_script(f"VALUES, BEST = {values}, {best_only}\n" + body.replace("\n    ", "\n"), tmp_path, project, "r1")
+        assert code == 0, output
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [1.0, 2.0, 5.0, 0.5]
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+    assert [version.metadata["best"] for version in seen] == [1.0, 1.0, 1.0, 0.5]
+
+
+def test_pickled_and_copied_before_fit(start_run: Any, tmp_path: Path) -> None:
+    """A callback that was pickled or deep-copied works as the original does."""
+    run = start_run()
+    original = WandbModelCheckpoint("m.keras", monitor="loss", metadata={"a": 1})
+    fit(keras, [pickle.loads(pickle.dumps(copy.deepcopy(original)))])
+    assert len(versions(run.path, tmp_path / "fetched")) == 2
+
+
+def test_fit_twice_continues(start_run: Any, tmp_path: Path) -> None:
+    """The second fit of one callback goes on where the first stopped, and leaves no thread."""
+    run = start_run()
+    callback = WandbModelCheckpoint("m.keras")
+    for values in ([1.0, 2.0], [3.0, 0.5]):
+        fit(keras, [logs_of(keras, values), callback])
+    assert len(callback.checkpoints) == len(versions(run.path, tmp_path / "fetched")) == 4
+    assert [outcome.version for outcome in callback.checkpoints if "best" in outcome.aliases] == ["v0", "v3"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("wandb_ckpt")]
+
+
+def test_a_subclass_that_overrides_hooks(start_run: Any, tmp_path: Path) -> None:
+    """Users override hooks, change logs and call super(); the real model is there outside the parent's hook."""
+    run, models = start_run(), []
+
+    class Mine(WandbModelCheckpoint):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            super().on_epoch_end(epoch, {**logs, "val_f1": 0.1 * epoch})
+            models.append(self.model)
+
+    callback = Mine("m-{val_f1:.1f}.keras", monitor="val_f1", mode="max")
+    history = fit(keras, [callback])
+    assert all(model is history.model for model in models)
+    seen = versions(run.path, tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [0.0, 0.1]
+    assert "best" in seen[-1].aliases
+
+
+def test_the_disk_is_left_clean(start_run: Any, tmp_path: Path, wandb_home: Path) -> None:
+    """After training there is the checkpoint and nothing else: no snapshot, no staging copy, no cache copy."""
+    run = start_run()
+    before = [contents(wandb_home / name) for name in ("data_dir", "cache_dir/artifacts")]
+    fit(keras, [WandbModelCheckpoint("out/m.keras")])
+    assert os.listdir("out") == ["m.keras"]
+    assert Path("out/m.keras").stat().st_nlink == 1
+    assert not list(Path(run.sync_dir).rglob("*.keras"))
+    assert [contents(wandb_home / name) for name in ("data_dir", "cache_dir/artifacts")] == before
