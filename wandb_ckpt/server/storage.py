@@ -6,13 +6,13 @@ is where it goes with its key, when it knows no signed address.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import mimetypes
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -63,24 +63,38 @@ async def put(request: Request) -> Response:
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isascii() and announced.isdecimal() else None
     with services.blobs.writer() as writer:
-        await _receive(request, writer)
-        finish = partial(writer.finish, size=size, md5=target.md5)
-        blob = await to_thread.run_sync(finish)
-        await to_thread.run_sync(target.note, blob)
+        last_piece = await _receive(request, writer)
+        blob = await to_thread.run_sync(_finish, writer, last_piece, size, target)
     etag = base64.b64decode(blob.md5).hex()
     return Response(status_code=200, headers={"ETag": f'"{etag}"'})
 
 
-async def _receive(request: Request, writer: BlobWriter) -> None:
-    # Hashing and writing leave the event loop in large pieces: both release Python's lock while they work.
+async def _receive(request: Request, writer: BlobWriter) -> bytearray:
+    """Write what arrives, but for the last piece, which is given back."""
+    # While one piece is hashed and written in a thread, which both release Python's lock, the next one arrives.
+    loop = asyncio.get_running_loop()
+    writing: asyncio.Future[None] | None = None
     waiting = bytearray()
-    async for chunk in request.stream():
-        waiting += chunk
-        if len(waiting) >= _CHUNK:
-            await to_thread.run_sync(writer.write, waiting)
-            waiting = bytearray()
-    if waiting:
-        await to_thread.run_sync(writer.write, waiting)
+    try:
+        async for chunk in request.stream():
+            waiting += chunk
+            if len(waiting) >= _CHUNK:
+                if writing is not None:
+                    await writing
+                writing, waiting = loop.run_in_executor(None, writer.write, waiting), bytearray()
+    finally:
+        # Also when the client is gone: the file must not be closed under the thread's hands.
+        if writing is not None:
+            await writing
+    return waiting
+
+
+def _finish(writer: BlobWriter, last_piece: bytearray, size: int | None, target: _Target) -> Blob:
+    # All in one visit to a thread: most files are small, and a visit costs more than writing them.
+    writer.write(last_piece)
+    blob = writer.finish(size=size, md5=target.md5)
+    target.note(blob)
+    return blob
 
 
 def _target(services: Services, path: str, mimetype: str | None) -> _Target:
