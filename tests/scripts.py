@@ -36,7 +36,7 @@ class At(keras.callbacks.Callback):
 
 
 def script(body: str, folder: Path, project: str, run_id: str, **environ: str) -> "subprocess.Popen[str]":
-    """Starts a script that begins with `PRELUDE`; its folder is `folder`, its project and run are in the environment."""
+    """Starts a script that begins with `PRELUDE`, in `folder`, with project and run in its environment."""
     path = folder / f"script-{len(list(folder.glob('script-*')))}.py"
     path.write_text(PRELUDE + textwrap.dedent(body))
     # A process of its own has a wandb service of its own.

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import pytest
+
 from training import Seen, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
@@ -68,7 +69,15 @@ def test_metadata_and_description_carry_the_facts(train: Any) -> None:
     """The monitored value, best so far, epoch, step, all logs, format and Keras are in the metadata."""
     first, second = train([0.5, 0.75], metadata={"dataset": "lines"}, aliases=["mine"], artifact_name="own-name")
     facts = second.metadata
-    expected = {"monitor": "val_loss", "mode": "min", "value": 0.75, "best": 0.5, "epoch": 1, "batch": None, "step": 8}
+    expected = {
+        "monitor": "val_loss",
+        "mode": "min",
+        "value": 0.75,
+        "best": 0.5,
+        "epoch": 1,
+        "batch": None,
+        "step": 8,
+    }
     assert expected.items() <= facts.items()
     assert (facts["format"], facts["file"], facts["keras_version"]) == ("keras", "m-2.keras", keras.__version__)
     assert facts["backend"] == keras.backend.backend()

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scripts import run_script, script
 from training import X, Y, contents, fit
-
 from wandb_ckpt import _atomic
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
 
@@ -173,9 +173,7 @@ def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path,
 def test_a_folder_at_the_path_is_refused_as_in_keras(tmp_path: Path, wandb_home: Path) -> None:
     """A folder where the file should be gives Keras's own error, and the folder stays."""
     (tmp_path / "m.keras").mkdir()
-    code, output = run_script(
-        'wandb.init(mode="disabled")\nfit(WandbModelCheckpoint("m.keras"))', tmp_path, "p", "r"
-    )
+    code, output = run_script('wandb.init(mode="disabled")\nfit(WandbModelCheckpoint("m.keras"))', tmp_path, "p", "r")
     assert code == 1
     assert "Please specify a non-directory filepath" in output
     assert (tmp_path / "m.keras").is_dir()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scripts import run_script
 from training import versions
 
@@ -19,7 +20,11 @@ ENDS = {
     ),
     "by Ctrl-C": (f"wandb.init()\nfit({CHECKPOINT}, At(1, lambda: os.kill(os.getpid(), signal.SIGINT)))", None, 2),
     "by sys.exit": (f"wandb.init()\nfit({CHECKPOINT}, At(1, lambda: sys.exit(3)))", 3, 2),
-    "in a thread": (f"wandb.init()\nt = threading.Thread(target=fit, args=({CHECKPOINT},)); t.start(); t.join()", 0, 3),
+    "in a thread": (
+        f"wandb.init()\nt = threading.Thread(target=fit, args=({CHECKPOINT},)); t.start(); t.join()",
+        0,
+        3,
+    ),
     "with finish in the middle": (f"wandb.init()\nfit({CHECKPOINT}, At(1, lambda: wandb.finish()))", 0, 2),
 }
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import keras
 import pytest
+
+import wandb_ckpt
 from scripts import run_script, script
 from training import fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
-
-import wandb_ckpt
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,9 @@ def names_of_versions(server: OwnServer, project: str) -> str:
         "print([sorted(set(a.aliases) - {a.version, 'best'}) for a in reversed(list(found))])"
     )
     environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | server.environ
-    return subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True
+    ).stdout
 
 
 AWAY = """

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-HEAVY = "[name for name in ('keras', 'tf_keras', 'tensorflow', 'wandb', 'jax', 'torch', 'h5py') if name in sys.modules]"
+HEAVY = (
+    "[name for name in ('keras', 'tf_keras', 'tensorflow', 'wandb', 'jax', 'torch', 'h5py') if name in sys.modules]"
+)
 
 
 def output_of(code: str) -> str:

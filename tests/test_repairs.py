@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 import pytest
-from training import fit, logs_of, versions
-from wandb_ckpt.keras import WandbModelCheckpoint
 
 import wandb_ckpt
+from training import fit, logs_of, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
 
 
 @pytest.mark.parametrize("mode", ["auto", "min"])
@@ -118,9 +118,7 @@ def test_unused_legacy_arguments_are_no_error() -> None:
     assert WandbModelCheckpoint("m.keras", options=None).filepath == "m.keras"
 
 
-def test_verbose_prints_what_the_parent_prints(
-    start_run: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verbose_prints_what_the_parent_prints(start_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The lines are those of ModelCheckpoint with the same arguments, to the letter."""
     printed = []
     for callback_class in (keras.callbacks.ModelCheckpoint, WandbModelCheckpoint):

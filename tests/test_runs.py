@@ -11,12 +11,12 @@ from typing import Any
 
 import keras
 import pytest
+import wandb
+
+import wandb_ckpt
 from scripts import run_script
 from training import contents, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
-
-import wandb
-import wandb_ckpt
 
 
 def test_without_a_run(project: str) -> None:
@@ -84,7 +84,11 @@ def test_offline_and_sync(server: Any, project: str, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], check=True, capture_output=True)
     seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
-    assert [sorted(version.aliases - {"best"}) for version in seen] == [["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]]
+    assert [sorted(version.aliases - {"best"}) for version in seen] == [
+        ["epoch_0"],
+        ["epoch_1"],
+        ["epoch_2", "latest"],
+    ]
     assert len({version.files["m.keras"] for version in seen}) == 3
     assert seen[-1].files == {"m.keras": contents(tmp_path)["m.keras"]}
 
@@ -99,7 +103,9 @@ def test_a_resumed_run_keeps_its_best(server: Any, project: str, tmp_path: Path)
         fit(Logs(), WandbModelCheckpoint("m.keras", save_best_only=BEST), epochs=len(VALUES))
     """
     for values, best_only in (([1.0, 2.0], False), ([3.0, 4.0], True), ([5.0], False), ([0.5, 6.0], True)):
-        code, output = run_script(f"VALUES, BEST = {values}, {best_only}\n" + body.replace("\n    ", "\n"), tmp_path, project, "r1")
+        code, output = run_script(
+            f"VALUES, BEST = {values}, {best_only}\n" + body.replace("\n    ", "\n"), tmp_path, project, "r1"
+        )
         assert code == 0, output
     seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
     assert [version.metadata["value"] for version in seen] == [1.0, 2.0, 5.0, 0.5]

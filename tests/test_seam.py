@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from training import fit, versions, witness_of
 
 KERAS_3 = [

@@ -53,7 +53,7 @@ def default_artifact_name(run_id: str) -> str:
     >>> default_artifact_name("3j2t0k7n")
     'run_3j2t0k7n_model'
     >>> default_artifact_name("my run")
-    'run_my_run-8ab81e38_model'
+    'run_my_run-d33e7609_model'
     """
     name = f"run_{run_id}_model"
     if _NAME.fullmatch(name) and len(name) <= NAME_MAX:
@@ -70,7 +70,7 @@ def candidate_names(run_id: str, filepath: str, monitor: str) -> tuple[str, ...]
     hash of both.
 
     >>> candidate_names("r", "out/acc-{epoch:02d}.keras", "val_acc")
-    ('run_r_model', 'run_r_model-acc', 'run_r_model-acc-val_acc', 'run_r_model-a93ba4aa')
+    ('run_r_model', 'run_r_model-acc', 'run_r_model-acc-val_acc', 'run_r_model-f8ec5e99')
     """
     base = default_artifact_name(run_id)
     stem = _slug(_PLACEHOLDER.sub("", Path(filepath).name.split(".keras")[0].split(".weights.h5")[0]))

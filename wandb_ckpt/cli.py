@@ -8,6 +8,8 @@ import click
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from wandb_ckpt.server import ServerInfo
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="wandb-ckpt")
@@ -30,33 +32,40 @@ def _default_data_dir() -> Path:
     help="Folder that keeps everything: projects, runs, artifacts.",
 )
 @click.option("--any-key", is_flag=True, help="For tests: any key of 40 or more characters is a user of its own.")
-@click.option("--gc", is_flag=True, help="Free the space of deleted versions, and exit.")
+@click.option("--gc", is_flag=True, help="Free the space of what was deleted, and exit.")
 def serve(host: str, port: int, data_dir: Path, any_key: bool, gc: bool) -> None:
     """Run the embedded W&B server on this machine until Ctrl-C.
 
-    Any wandb client can use it: set WANDB_BASE_URL and WANDB_API_KEY to what the first lines say. The key is
-    shown once, when the data folder is new.
+    Any wandb client can use it: set WANDB_BASE_URL and WANDB_API_KEY to what the first line says. The key is
+    shown once, on the first start over a data folder.
     """
     server = _server_module()
-    if gc:
-        click.echo(server.collect_garbage(data_dir))
-        return
     try:
-        server.serve(data_dir, host=host, port=port, any_key=any_key, on_start=_say_started)
-    except OSError as error:
+        if gc:
+            click.echo(server.collect_garbage(data_dir))
+        else:
+            server.serve(data_dir, host=host, port=port, any_key=any_key, on_start=_say_started)
+    except server.ServerError as error:
         raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:  # the way to stop it; uvicorn has shut down in order and passes it on
+        click.echo("Stopped.")
 
 
 def _server_module() -> "ModuleType":
     try:
         from wandb_ckpt import server
     except ImportError as error:
-        raise click.ClickException(
-            f"the embedded server needs packages that are not installed ({error.name}): "
-            "pip install 'wandb-ckpt[server]'"
-        ) from error
+        raise click.ClickException(str(error)) from error
     return server
 
 
-def _say_started(info: object) -> None:
-    click.echo(str(info))
+def _say_started(info: "ServerInfo") -> None:
+    key = info.new_api_key or ("<any 40 characters>" if info.any_key else "<the key of the first start>")
+    click.echo(f"Point wandb at it: export WANDB_BASE_URL={info.url} WANDB_API_KEY={key}")
+    if info.new_api_key:
+        click.echo("This key is shown only now. It is also what the pages ask for.")
+    if info.any_key:
+        click.secho(
+            "--any-key is on: everybody who reaches this server is let in. For tests only.", fg="red", err=True
+        )
+    click.echo(f"Pages at {info.url} · data in {info.data_dir} · Ctrl-C stops")

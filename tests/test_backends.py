@@ -1,0 +1,69 @@
+"""The seam holds on every backend of Keras 3, and none of them needs TensorFlow."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+NO_TENSORFLOW = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tf_keras"):
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def need(backend: str) -> None:
+    """Skips, and says so, where a backend is not installed."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} IS NOT INSTALLED HERE: nothing is proved about it. Install a CPU build of it.")
+
+
+def environ(backend: str) -> dict[str, str]:
+    """An environment for a process on another backend."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | {"KERAS_BACKEND": backend}
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_seam_on_another_backend(backend: str) -> None:
+    """The tests of saves, aliases and repairs pass in a process on that backend."""
+    need(backend)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        pytest.skip("this process is the other backend's own")
+    files = [str(HERE / name) for name in ("test_seam.py", "test_aliases.py", "test_repairs.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
+    done = subprocess.run(
+        command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_without_tensorflow(server: object, project: str, tmp_path: Path, backend: str) -> None:
+    """Where TensorFlow can't be imported, training on another backend publishes all the same."""
+    need(backend)
+    from scripts import PRELUDE
+
+    body = "wandb.init()\ncallback = WandbModelCheckpoint('m.keras')\nfit(callback)\n"
+    body += "print([outcome.state for outcome in callback.checkpoints])\n"
+    path = tmp_path / "script.py"
+    path.write_text(NO_TENSORFLOW + PRELUDE + body)
+    command, variables = [sys.executable, str(path)], {"WANDB_PROJECT": project, "WANDB_DIR": str(tmp_path)}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environ(backend) | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "['committed', 'committed', 'committed']" in done.stdout, done.stdout + done.stderr
