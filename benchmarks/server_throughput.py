@@ -1,7 +1,7 @@
 """How fast the embedded server takes and gives bytes and lists versions, beside `cp` and a static-file server.
 
-Run it as a script: `python benchmarks/server_throughput.py [--mib 512] [--versions 10000]`. All figures are of one run
-on one machine, next to each other; compare the ratios, not the numbers.
+Run it as a script: `python benchmarks/server_throughput.py [--mib 512] [--versions 10000]`. All figures are of
+one run on one machine; compare the ratios, not the numbers.
 """
 
 from __future__ import annotations
