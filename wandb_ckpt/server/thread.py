@@ -225,6 +225,8 @@ def _uvicorn(services: Services, host: str) -> uvicorn.Server:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        # wandb-core keeps connections for minutes; one that is closed just as it is used again costs a retry.
+        timeout_keep_alive=90,
     )
     return uvicorn.Server(config)
 
