@@ -148,7 +148,10 @@ class PublishingMixin:
             super().on_epoch_end(epoch, self._with_batch(_for_path(logs)))  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Waits until every checkpoint is published, as long as there is progress once a minute, and sums up.
+        """Waits until every checkpoint is published, and sums up.
+
+        It waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an upload; what
+        is not done by then goes on in the background.
 
         Raises:
             PublishError: With `on_error="raise"`, a checkpoint could not be published.

@@ -20,8 +20,10 @@ logger = logging.getLogger("wandb_ckpt")
 
 State = Literal["pending", "committed", "offline", "failed"]
 
-# How long the end of training, or of the process, waits for a sign of life of the uploads, in seconds.
+# How long the end of training, or of the process, waits without any progress, in seconds: for wandb to take what
+# is pending; and for uploads that wandb has taken, which `run.finish()` waits for in any case.
 PATIENCE = 60.0
+UPLOAD_PATIENCE = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _QUIET = 3.0  # seconds of waiting before a line says so
 _SAY_AGAIN = 15.0
@@ -112,7 +114,7 @@ class Publisher:
             return self._failures.popleft() if self._failures else None
 
     def flush(self) -> bool:
-        """Waits until nothing is pending, as long as there is progress at least every `PATIENCE` seconds.
+        """Waits until nothing is pending, or until there is no progress for `PATIENCE` or `UPLOAD_PATIENCE` seconds.
 
         Returns:
             Whether nothing is pending any more.
@@ -163,7 +165,7 @@ class Publisher:
             self._lock.notify_all()
 
     def _hold_exit(self) -> None:
-        """Keeps the process alive while there is work, as long as there is progress every `PATIENCE` seconds."""
+        """Keeps the process alive while there is work, as long as `flush` would wait."""
         said = False
         with self._lock:
             while self._working:
@@ -246,7 +248,8 @@ class Publisher:
             self._lock.wait(timeout=seconds)
 
     def _is_stuck(self) -> bool:
-        return time.monotonic() - self._last_progress > PATIENCE
+        patience = PATIENCE if self._waiting else UPLOAD_PATIENCE
+        return time.monotonic() - self._last_progress > patience
 
     def _amount(self) -> str:
         jobs = [*self._waiting, *self._in_flight]

@@ -1,0 +1,175 @@
+"""What a checkpoint costs training: plain Keras, this callback and wandb's, in processes of their own, interleaved.
+
+    python benchmarks/checkpoint_cost.py --parameters 1 30 --rounds 7
+
+Prints one table: medians over the rounds, as ratios to the plain `ModelCheckpoint` of the same round. A second plain
+column (A/A) shows the noise of the machine. Between epochs the training thread rests as it does while an accelerator
+works (`--rest`); `--rest 0` is training that keeps all cores busy. Needs the extras `tensorflow` and `server`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+CALLBACKS = ("keras", "keras again", "wandb_ckpt", "wandb")
+MEASURES = ("hook", "hook_cpu", "fit", "cpu", "written")
+WORDS = {
+    "hook": "hook, wall",
+    "hook_cpu": "hook, thread CPU",
+    "fit": "whole fit, wall",
+    "cpu": "process CPU",
+    "written": "bytes written",
+}
+
+
+def callback_of(name: str, path: str, weights_only: bool) -> Any:
+    """Makes the callback that a process measures."""
+    import keras
+
+    if name.startswith("keras"):
+        return keras.callbacks.ModelCheckpoint(path, save_weights_only=weights_only)
+    if name == "wandb_ckpt":
+        from wandb_ckpt import WandbModelCheckpoint
+    else:
+        from wandb.integration.keras import WandbModelCheckpoint
+    return WandbModelCheckpoint(path, save_weights_only=weights_only)
+
+
+def timed(callback: Any, saves: list[tuple[float, float]]) -> None:
+    """Notes wall time and thread CPU time of every `on_epoch_end` of a callback."""
+    hook = callback.on_epoch_end
+
+    def on_epoch_end(epoch: int, logs: Any = None) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        hook(epoch, logs)
+        saves.append((time.perf_counter() - wall, time.thread_time() - cpu))
+
+    callback.on_epoch_end = on_epoch_end
+
+
+def rest_of(seconds: float) -> Any:
+    """A callback that waits before each epoch, as the training thread does for an accelerator."""
+    import keras
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: time.sleep(seconds))
+
+
+def written_by_children() -> int:
+    """Bytes that this process and its children handed to storage so far."""
+    return sum(_written(pid) for pid in (os.getpid(), *_children(os.getpid())))
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in text] + [each for child in text for each in _children(int(child))]
+
+
+def _written(pid: int) -> int:
+    lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(lines["write_bytes"])
+
+
+def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Trains once in this process and returns what one checkpoint cost."""
+    import keras
+    import numpy as np
+    import wandb
+
+    suffix, epochs, layers = arguments.suffix, arguments.epochs, arguments.layers
+    width = max(8, int((millions * 1e6 / layers) ** 0.5))
+    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width) for _ in range(layers))])
+    model.compile("adam", "mse")
+    data = np.ones((32, width), "float32")
+    model.fit(data, data, batch_size=16, verbose=0)  # compiled before the clock starts
+    run = wandb.init(project="benchmark")
+    callback, saves = callback_of(name, f"ckpt{suffix}", "weights" in suffix), []
+    timed(callback, saves)
+    before, wall, cpu = written_by_children(), time.perf_counter(), time.process_time()
+    callbacks = [rest_of(arguments.rest), callback]
+    model.fit(data, data, batch_size=16, epochs=epochs, validation_data=(data, data), verbose=0, callbacks=callbacks)
+    fit, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    run.log({"done": 1})
+    written = written_by_children() - before
+    run.finish()
+    size = Path(f"ckpt{suffix}").stat().st_size
+    steady = saves[1:]  # the first save also builds what Keras caches
+    return {
+        "hook": statistics.median(each[0] for each in steady),
+        "hook_cpu": statistics.median(each[1] for each in steady),
+        "fit": fit,
+        "cpu": cpu,
+        "written": written / size / epochs,
+    }
+
+
+def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, float]:
+    """Measures one callback in a fresh process and a fresh folder."""
+    folder = tempfile.mkdtemp(prefix="checkpoint-cost-")
+    command = [sys.executable, __file__, "--one", name, "--parameters", str(millions)]
+    command += ["--layers", str(arguments.layers), "--suffix", arguments.suffix, "--epochs", str(arguments.epochs)]
+    command += ["--rest", str(arguments.rest)]
+    homes = {f"WANDB_{each}": folder for each in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, **environ, **homes}, check=True, capture_output=True, text=True
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def compare(arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Measures all callbacks, round by round, and returns the median ratios to the plain one of the same round."""
+    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in MEASURES} for name in CALLBACKS}
+    for number in range(arguments.rounds):
+        order = CALLBACKS if number % 2 == 0 else CALLBACKS[::-1]
+        results = {name: run_one(name, arguments, millions, environ) for name in order}
+        for name in CALLBACKS:
+            for key in MEASURES:
+                ratios[name][key].append(results[name][key] / results["keras"][key])
+        print(f"{millions} M, round {number + 1}: " + json.dumps(results), file=sys.stderr, flush=True)
+    return {name: {key: statistics.median(ratios[name][key]) for key in MEASURES} for name in CALLBACKS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parameters", type=int, nargs="+", default=[1, 30], help="millions of parameters")
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--suffix", default=".keras", help=".keras, .h5 or .weights.h5")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rest", type=float, default=0.5, help="seconds of waiting before each epoch")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        facts = measure(arguments.one, arguments.parameters[0], arguments)
+        print(json.dumps(facts))
+        return
+    from wandb_ckpt.server import Server
+
+    table = Table("parameters", "measure", *CALLBACKS, title=f"{arguments.suffix}, per checkpoint, plain Keras = 1")
+    with Server() as server:
+        environ = {**server.environ, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
+        for millions in arguments.parameters:
+            medians = compare(arguments, millions, environ)
+            for key in MEASURES:
+                table.add_row(f"{millions} M", WORDS[key], *(f"{medians[name][key]:.2f}" for name in CALLBACKS))
+    Console(width=110).print(table)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()
