@@ -2,7 +2,7 @@
 
 Real data: the 1,797 digits that ship inside scikit-learn. Where neither WANDB_BASE_URL, WANDB_API_KEY nor a login
 point anywhere, the embedded server of wandb_ckpt is started for as long as this runs; its data stays in
-./wandb-ckpt-demo, so that `wandb-ckpt serve --data-dir wandb-ckpt-demo` shows the pages afterwards.
+./wandb-ckpt-demo/server, so that `wandb-ckpt serve --data-dir wandb-ckpt-demo/server` shows the pages afterwards.
 """
 
 import os
@@ -24,7 +24,7 @@ from sklearn.model_selection import train_test_split
 
 from wandb_ckpt import WandbModelCheckpoint
 
-DATA_DIR = Path("wandb-ckpt-demo")
+FOLDER = Path("wandb-ckpt-demo")
 
 
 @contextmanager
@@ -36,10 +36,11 @@ def wandb_server() -> Iterator[None]:
     wandb.teardown()  # what wandb has read from the environment so far is forgotten
     from wandb_ckpt.server import Server
 
-    with Server(data_dir=DATA_DIR) as server:
+    with Server(data_dir=FOLDER / "server") as server:
         os.environ.update(server.environ)
-        print(f"No W&B login found: using the embedded server at {server.url}")
+        print(f"No W&B login found: using the embedded server at {server.url}", flush=True)
         yield
+        print(f"\nTo look at the pages: wandb-ckpt serve --data-dir {FOLDER / 'server'}")
 
 
 def digits() -> list:
@@ -88,7 +89,7 @@ def show_versions(artifact: str) -> None:
 def fetch(ref: str) -> Path:
     """Fetches a version with the unmodified wandb command line, into a fresh folder."""
     root = Path(tempfile.mkdtemp(prefix="fetched-"))
-    print(f"\n$ wandb artifact get {ref} --root {root}")
+    print(f"\n$ wandb artifact get {ref} --root {root}", flush=True)
     subprocess.run([sys.executable, "-m", "wandb", "artifact", "get", ref, "--root", str(root)], check=True)
     return next(root.glob("*.keras"))
 
@@ -106,7 +107,7 @@ def check(path: Path, recorded: float) -> None:
 def main() -> None:
     with wandb_server():
         with wandb.init(project="digits") as run:
-            artifact = train(run, Path("checkpoints"))
+            artifact = train(run, FOLDER / "checkpoints")
         show_versions(artifact)
         check(fetch(f"{artifact}:best"), wandb.Api().artifact(f"{artifact}:best").metadata["value"])
 
