@@ -1,5 +1,6 @@
 """Accounts and what surrounds the client: logging in, keys, projects, command lines, the server's own life."""
 
+import doctest
 import os
 import re
 import subprocess
@@ -131,6 +132,12 @@ def test_serve_tells_the_key_once(tmp_path: Path) -> None:
             f"{server.url}/graphql", headers=basic(told[0].new_api_key or ""), json={"query": "{ viewer { name } }"}
         )
     assert answer.json() == {"data": {"viewer": {"name": "local"}}}
+
+
+def test_the_examples_in_docstrings() -> None:
+    """Examples in the docstrings of the server do what they say."""
+    assert doctest.testmod(wandb_ckpt.server.thread).attempted > 0
+    assert doctest.testmod(wandb_ckpt.server.thread).failed == 0
 
 
 def test_starting_and_stopping_twice_is_no_error() -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from wandb_ckpt.server.run_state import shown_state
+from wandb_ckpt.server.store.records import now
+
 
 def test_metrics_summary_and_config_can_be_read_back(start_run: Any, api: Any) -> None:
     """What a run logs is in its history, its summary and its config; a finished run says so."""
@@ -168,6 +171,13 @@ def test_a_run_can_be_edited_and_deleted(start_run: Any, api: Any, log: Any) -> 
     with pytest.raises(Exception, match=r"not find|not found"):
         api.run(run.path)
     assert not api.artifact_exists(f"{run.entity}/{run.project}/m:v0")
+
+
+def test_a_silent_run_has_crashed() -> None:
+    """A running run that was not heard of for more than five minutes is shown as crashed; ended ones stay."""
+    assert shown_state("running", now()) == "running"
+    assert shown_state("running", "2020-01-01T00:00:00Z") == "crashed"
+    assert shown_state("finished", "2020-01-01T00:00:00Z") == "finished"
 
 
 def test_a_run_can_be_asked_to_stop(start_run: Any, api: Any, http: Any) -> None:

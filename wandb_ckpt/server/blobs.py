@@ -75,7 +75,9 @@ class BlobWriter:
             os.utime(target)
             return
         os.fsync(self._file.fileno())
-        target.parent.mkdir(exist_ok=True)
+        if not target.parent.exists():
+            target.parent.mkdir(exist_ok=True)
+            _fsync_folder(self._folder)
         self._path.replace(target)
         _fsync_folder(target.parent)
 

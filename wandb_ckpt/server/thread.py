@@ -7,6 +7,7 @@ import errno
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import uvicorn
 
 from wandb_ckpt.server.accounts import DEFAULT_USER
 from wandb_ckpt.server.app import create_app
-from wandb_ckpt.server.errors import PortInUseError
+from wandb_ckpt.server.errors import PortInUseError, ServerError
 from wandb_ckpt.server.services import Services, open_services
 from wandb_ckpt.server.sweep import sweeping
 from wandb_ckpt.server.unhandled import UnhandledRequest
@@ -238,7 +239,15 @@ def _running_in_thread(services: Services, host: str, listener: socket.socket) -
     thread = threading.Thread(target=server.run, args=([listener],), name="wandb-ckpt-server", daemon=True)
     thread.start()
     try:
+        _wait_until_started(server, thread)
         yield
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    while not server.started:
+        if not thread.is_alive():
+            raise ServerError("The server's thread ended before it answered anything. The log says why.")
+        time.sleep(0.005)

@@ -117,7 +117,7 @@ def _changes(data: Input) -> dict[str, Value]:
 
 
 def _display_name(db: Database, project: Project) -> str:
-    number = len(runs.in_project(db, project.id)) + 1
+    number = runs.count_in_project(db, project.id) + 1
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{number}"
 
 

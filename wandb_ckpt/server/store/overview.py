@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from wandb_ckpt.server.run_state import shown_state
 from wandb_ckpt.server.store.database import Database, Value
 from wandb_ckpt.server.store.records import Project, Run, optional, record
 
@@ -301,7 +302,7 @@ def _run_of_version(row: sqlite3.Row) -> RunSummary | None:
         entity=row["r_entity"],
         name=row["r_name"],
         display_name=row["r_display_name"],
-        state=row["r_state"],
+        state=shown_state(row["r_state"], row["r_heartbeat_at"]),
         created_at=row["r_created_at"],
         heartbeat_at=row["r_heartbeat_at"],
     )
@@ -356,19 +357,25 @@ def lineage(db: Database, artifact_id: int) -> Lineage:
     """The run that logged a version and the runs that used it."""
     logged = db.row(f"{_RUN} JOIN artifacts a ON a.run_id = r.id WHERE a.id = ?", artifact_id)
     used = db.rows(f"{_RUN} JOIN run_inputs i ON i.run_id = r.id WHERE i.artifact_id = ? ORDER BY r.id", artifact_id)
-    return Lineage(optional(RunSummary, logged), tuple(record(RunSummary, row) for row in used))
+    return Lineage(None if logged is None else _summary(logged), tuple(_summary(row) for row in used))
+
+
+def _summary(row: sqlite3.Row) -> RunSummary:
+    run = record(RunSummary, row)
+    return replace(run, state=shown_state(run.state, run.heartbeat_at))
 
 
 def runs(db: Database, project_id: int, limit: int = -1, offset: int = 0) -> tuple[RunSummary, ...]:
     """The runs of a project, newest first."""
     rows = db.rows(f"{_RUN} WHERE r.project_id = ? ORDER BY r.id DESC LIMIT ? OFFSET ?", project_id, limit, offset)
-    return tuple(record(RunSummary, row) for row in rows)
+    return tuple(_summary(row) for row in rows)
 
 
 def find_run(db: Database, project_id: int, name: str) -> Run | None:
     """One run of a project by its id in URLs; config and summary are JSON texts."""
     row = db.row("SELECT * FROM runs WHERE project_id = ? AND name = ?", project_id, name)
-    return optional(Run, row)
+    run = optional(Run, row)
+    return run and replace(run, state=shown_state(run.state, run.heartbeat_at))
 
 
 def history(db: Database, run_id: int, limit: int = 10_000) -> tuple[dict[str, Any], ...]:

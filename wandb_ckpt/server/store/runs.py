@@ -11,6 +11,7 @@ from wandb_ckpt.server.store.records import Run, RunFile, now, optional, record
 __all__ = [
     "Line",
     "count_files",
+    "count_in_project",
     "count_lines",
     "create",
     "delete",
@@ -67,6 +68,12 @@ def named(db: Database, project_id: int, name: str) -> Run | None:
 def in_project(db: Database, project_id: int) -> list[Run]:
     """The runs of a project, oldest first."""
     return [record(Run, row) for row in db.rows("SELECT * FROM runs WHERE project_id = ? ORDER BY id", project_id)]
+
+
+def count_in_project(db: Database, project_id: int) -> int:
+    """How many runs a project has."""
+    count: int = db.value("SELECT count(*) FROM runs WHERE project_id = ?", project_id)
+    return count
 
 
 def create(db: Database, project_id: int, name: str, display_name: str, state: str) -> Run:
