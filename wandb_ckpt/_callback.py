@@ -182,18 +182,18 @@ class PublishingMixin:
         """Stands the observer in front of the model while the parent works, then publishes what it saved."""
         self._raise_failure()
         self._prepare_monitor_op()
-        best = self._hide_nan(logs)
+        best = self.best
+        self._hide_nan(logs)
         super().set_model(self._observer)  # type: ignore[misc]
         try:
             yield
-        except BaseException:
-            self.best = best  # the parent sets it before it saves
-            raise
         finally:
             super().set_model(self._given_model)  # type: ignore[misc]
-            self._publish_saves(batch, logs)
-        if best is None and _is_infinite(self.best):
-            self.best = None
+            saves = self._observer.collect() if self._observer else []
+            if not saves:
+                self.best = best  # the parent sets it before it saves: a save that failed must not count
+            for save in saves:
+                self._take(save, batch, logs)
 
     def _prepare_monitor_op(self) -> None:
         """Gives the parent its comparison before the first save.
@@ -211,15 +211,13 @@ class PublishingMixin:
                 "alias 'best'. Pass mode='min' or mode='max'."
             )
 
-    def _hide_nan(self, logs: Mapping[str, Any]) -> Any:
-        """Returns the best value before this hook, and keeps a NaN from becoming the first best.
+    def _hide_nan(self, logs: Mapping[str, Any]) -> None:
+        """Keeps a NaN from becoming the first best, by giving the parent a best that NaN is not better than.
 
         Keras 3.15 takes any first value as the best, and nothing is better than NaN ever after.
         """
-        best = self.best
-        if best is None and self.save_best_only and self.monitor_op and _is_nan(logs.get(self.monitor)):
+        if self.best is None and self.save_best_only and self.monitor_op and _is_nan(logs.get(self.monitor)):
             self.best = math.inf if direction_of(self.monitor_op) == "min" else -math.inf
-        return best
 
     def _direction(self) -> Direction | None:
         if self.monitor_op is None or self.monitor_op is _undecided:
@@ -234,14 +232,12 @@ class PublishingMixin:
         batches = self._last_batch + 1 if self._last_batch is not None else steps
         return logs if batches is None else {**logs, "batch": batches}
 
-    def _publish_saves(self, batch: int | None, logs: Mapping[str, Any]) -> None:
-        if self._observer is None:
-            return
-        for save in self._observer.collect():
-            if self._family_is_chief() and (save.is_remote or _exists(save.path)):
-                self._publish(save, batch, logs)
-            elif save.folder is not None:  # another worker's, which its parent has removed
-                save.folder.remove()
+    def _take(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
+        """Publishes a save, unless it is another worker's, which that worker's parent has removed again."""
+        if self._family_is_chief() and (save.is_remote or _exists(save.path)):
+            self._publish(save, batch, logs)
+        else:
+            save.forget()
 
     def _publish(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
         run = _artifact.active_run(self._run)
@@ -256,6 +252,7 @@ class PublishingMixin:
         try:
             snapshot = self._freeze(save, collection)
         except OSError as error:
+            save.forget()
             reason = f"its bytes could not be kept for publishing: {error}"
             self._publisher.record_failure(checkpoint, collection.name, aliases, reason)
             return
@@ -266,8 +263,7 @@ class PublishingMixin:
 
     def _drop(self, save: Save, batch: int | None, logs: Mapping[str, Any], *, has_run: bool) -> None:
         """Forgets a save that no run wants: a disabled run's on purpose, else as a failure that is named."""
-        if save.folder is not None:
-            save.folder.remove()
+        save.forget()
         if not has_run:
             checkpoint = self._checkpoint(save, BestTracker(), batch, logs)
             reason = "no W&B run is active any more: keep the run open until training ends"

@@ -30,6 +30,11 @@ class Save:
         """Whether the save went to a remote store such as `gs://`."""
         return "://" in self.path
 
+    def forget(self) -> None:
+        """Removes the frozen bytes; what the parent saved stays."""
+        if self.folder is not None:
+            self.folder.remove()
+
 
 class SaveObserver:
     """Forwards everything to a model, and carries out `save()` and `save_weights()` atomically.
