@@ -31,6 +31,18 @@ def complete(uploader: Uploader, artifact_id: str, node: dict[str, Any], etags: 
     return answer["completeMultipartUploadArtifact"]["digest"]
 
 
+def test_a_part_of_a_file_can_be_fetched(http: httpx.Client, project: str) -> None:
+    """Downloads in parts: a range gives exactly its bytes, an open one the rest, one behind the end an error."""
+    uploader = Uploader(http, project)
+    version = uploader.log({"f": bytes(range(200))})
+    query = "query ($i: ID!) { artifact(id: $i) { files { edges { node { directUrl } } } } }"
+    url = uploader.send(query, i=version)["artifact"]["files"]["edges"][0]["node"]["directUrl"]
+    for header, expected in (("bytes=10-19", bytes(range(10, 20))), ("bytes=190-", bytes(range(190, 200)))):
+        answer = httpx.get(url, headers={"Range": header})
+        assert (answer.status_code, answer.content) == (206, expected)
+    assert httpx.get(url, headers={"Range": "bytes=500-600"}).status_code == 416
+
+
 def test_without_the_setting_parts_are_declined(http: httpx.Client, project: str) -> None:
     """A server that does not offer parts answers with one address for the whole file."""
     uploader = Uploader(http, project)

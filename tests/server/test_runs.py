@@ -1,5 +1,6 @@
 """Runs: history, summary, config, files, console, resume, sync and state, with the unmodified client."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -198,6 +199,17 @@ def test_repeated_lines_change_nothing(start_run: Any, api: Any, http: Any) -> N
         http.post(f"/files/{run.entity}/{run.project}/{run.id}/file_stream", json=chunk).raise_for_status()
     http.post(f"/files/{run.entity}/{run.project}/{run.id}/file_stream", json={"complete": True, "exitcode": 0})
     assert [row["a"] for row in api.run(run.path).history(pandas=False)] == [1, 2]
+
+
+def test_a_stream_may_be_packed(start_run: Any, api: Any, http: Any) -> None:
+    """The client may gzip what it streams."""
+    with start_run() as run:
+        pass
+    chunk = {"files": {"wandb-history.jsonl": {"offset": 0, "content": ['{"_step": 0, "a": 7}']}}}
+    place = f"/files/{run.entity}/{run.project}/{run.id}/file_stream"
+    packed = gzip.compress(json.dumps(chunk).encode())
+    http.post(place, content=packed, headers={"Content-Encoding": "gzip"}).raise_for_status()
+    assert api.run(run.path).history(pandas=False)[0]["a"] == 7
 
 
 def test_wrong_streams_are_refused(start_run: Any, http: Any) -> None:
