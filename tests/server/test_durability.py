@@ -255,6 +255,22 @@ with wandb.init(project={project!r}) as run:
         assert sum(alias in version["aliases"] for version in versions.values()) == 1
 
 
+def test_lost_bytes_are_told_and_mended(tmp_path: Path) -> None:
+    """A blob that somebody took out of the folder is a 404 that says so; logging it again mends all versions."""
+    with Server(tmp_path / "data") as server, httpx.Client(base_url=server.url, auth=("api", server.api_key)) as http:
+        uploader = Uploader(http, "p")
+        uploader.log({"f": b"precious"})
+        (lost,) = [path for path in (tmp_path / "data" / "blobs").glob("??/*") if path.read_bytes() == b"precious"]
+        lost.unlink()
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            uploader.versions()
+        uploader.log({"f": b"precious", "g": b"more"})
+        assert {name: version["files"]["f"] for name, version in uploader.versions().items()} == {
+            "v0": b"precious",
+            "v1": b"precious",
+        }
+
+
 # Sweeps
 
 

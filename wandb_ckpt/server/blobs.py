@@ -116,6 +116,10 @@ class Blobs:
             raise ValueError(f"{blob_id!r} is not the id of a blob: expected 64 hex digits.")
         return self._folder / blob_id[:2] / blob_id
 
+    def has(self, blob_id: str) -> bool:
+        """Whether the blob's bytes are there."""
+        return self.path(blob_id).is_file()
+
     def read(self, blob_id: str) -> bytes:
         """All bytes of a small blob."""
         return self.path(blob_id).read_bytes()

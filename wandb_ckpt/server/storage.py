@@ -166,13 +166,16 @@ async def get(request: Request) -> Response:
 
 def _send(services: Services, blob: str, media_type: str) -> Response:
     # Whatever a file pretends to be, a browser must not run it in this origin.
+    path = services.blobs.path(blob)
+    if not path.is_file():
+        raise NotFoundError("The bytes of this file are missing from the data folder. Log it again to restore them.")
     headers = {
         "Content-Disposition": "attachment",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox",
         "ETag": f'"{blob}"',
     }
-    return _BlobResponse(services.blobs.path(blob), headers=headers, media_type=media_type)
+    return _BlobResponse(path, headers=headers, media_type=media_type)
 
 
 def _source(services: Services, path: str) -> tuple[str, str]:

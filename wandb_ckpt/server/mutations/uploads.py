@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from wandb_ckpt.server import ids
@@ -94,7 +95,7 @@ def _announce(context: Context, file: Input) -> FileNode:
     digest, md5 = file.get("digest") or file["md5"], file["md5"]
     if not _MD5.fullmatch(md5) or len(digest) > 128:
         raise InvalidRequestError(f"The file {file['name']!r} has no valid MD5: expected 16 bytes in Base64.")
-    known = contents.stored_in_sequence(context.db, artifact.collection_id, digest, md5)
+    known = _stored(context, artifact, digest, md5)
     known = known or contents.announce_object(context.db, artifact.id, artifact.collection_id, digest, md5)
     contents.claim(context.db, artifact.id, known.id)
     node = _upload_of_object(context, artifact, file["name"], known)
@@ -102,6 +103,15 @@ def _announce(context: Context, file: Input) -> FileNode:
     if wanted and node.storage_path and known.blob is None and context.services.multipart:
         node.upload_multipart_urls = offer_parts(context, known, node.storage_path, wanted)
     return node
+
+
+def _stored(context: Context, artifact: Artifact, digest: str, md5: str) -> StoredObject | None:
+    known = contents.stored_in_sequence(context.db, artifact.collection_id, digest, md5)
+    if known is None or known.blob is None or context.blobs.has(known.blob):
+        return known
+    # Somebody took the bytes out of the data folder. Uploaded again, they mend the older versions, too.
+    contents.set_object_blob(context.db, known.id, None, None)
+    return replace(known, blob=None)
 
 
 def _upload_of_object(context: Context, artifact: Artifact, name: str, known: StoredObject) -> FileNode:

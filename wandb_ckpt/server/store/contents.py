@@ -130,8 +130,8 @@ def claim(db: Database, artifact_id: int, object_id: int) -> None:
         db.run("INSERT OR IGNORE INTO claims (artifact_id, object_id) VALUES (?, ?)", artifact_id, object_id)
 
 
-def set_object_blob(db: Database, object_id: int, blob: str, size: int) -> None:
-    """The object was uploaded."""
+def set_object_blob(db: Database, object_id: int, blob: str | None, size: int | None) -> None:
+    """The object was uploaded; or, with None, its bytes were found to be lost."""
     with db.atomic():
         db.run("UPDATE objects SET blob = ?, size = ? WHERE id = ?", blob, size, object_id)
 
