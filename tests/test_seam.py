@@ -51,6 +51,8 @@ def cases() -> list[Any]:
     import keras
 
     all_cases = KERAS_3 + (TF_KERAS if keras.backend.backend() == "tensorflow" else [])
+    if keras.__version__.startswith("3.5."):  # its ModelCheckpoint takes no .h5 for whole models
+        all_cases = [case for case in all_cases if case[1] != "m.h5"]
     return [pytest.param(*case, id=f"{case[0]}-{case[1]}-{'-'.join(case[2])}") for case in all_cases]
 
 
