@@ -140,7 +140,10 @@ def test_without_a_key_nothing_is_answered(server: Any, start_run: Any) -> None:
 
 def test_a_key_in_a_cookie_changes_nothing(server: Any) -> None:
     """GraphQL asks for the key itself: another site can make a browser send a cookie, but not a key."""
-    cookies = {"wandb_ckpt_session": "1.9999999999.0000"}
+    with httpx.Client(base_url=server.url) as browser:
+        browser.post("/login", data={"key": server.api_key}, headers={"Origin": server.url})
+        cookies = dict(browser.cookies)
+    assert cookies
     answer = httpx.post(f"{server.url}/graphql", json={"query": "{ viewer { id } }"}, cookies=cookies)
     assert answer.status_code == 401
 

@@ -15,7 +15,6 @@ from wandb_ckpt.server.store.records import User
 
 __all__ = ["end_session", "key_user", "page_user", "start_session"]
 
-_COOKIE = "wandb_ckpt_session"
 _SESSION_SECONDS = 30 * 24 * 3600
 
 
@@ -38,7 +37,7 @@ def key_user(request: Request) -> User:
 def page_user(request: Request) -> User | None:
     """The user of a page: by session cookie, else by API key, else None (show the login form, status 401)."""
     services = services_of(request)
-    parts = request.cookies.get(_COOKIE, "").split(".")
+    parts = request.cookies.get(_cookie(request), "").split(".")
     if len(parts) == 3 and services.signer.holds("session", *parts):
         return accounts.user(services.db, int(parts[0]))
     try:
@@ -54,7 +53,7 @@ def start_session(request: Request, response: Response, key: str) -> User | None
     if user is not None:
         expires, signature = services.signer.sign("session", str(user.id), _SESSION_SECONDS)
         response.set_cookie(
-            _COOKIE,
+            _cookie(request),
             f"{user.id}.{expires}.{signature}",
             max_age=_SESSION_SECONDS,
             httponly=True,
@@ -64,9 +63,14 @@ def start_session(request: Request, response: Response, key: str) -> User | None
     return user
 
 
-def end_session(response: Response) -> None:
+def end_session(request: Request, response: Response) -> None:
     """Log a browser out."""
-    response.delete_cookie(_COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(_cookie(request), httponly=True, samesite="strict")
+
+
+def _cookie(request: Request) -> str:
+    # Browsers share cookies between the ports of a host: two servers would log each other's visitors out.
+    return f"wandb_ckpt_session_{request.url.port or 80}"
 
 
 def _basic_password(header: str) -> str | None:

@@ -12,6 +12,7 @@ from wandb_ckpt.server.store.records import User
 __all__ = ["DEFAULT_USER", "Accounts"]
 
 DEFAULT_USER = "local"
+_FOR_A_PERSON = "made on the first start"
 # What the client itself lets pass: an optional prefix with a dash, then 40 or more of these.
 _KEY = re.compile(r"[\w-]{40,255}", re.ASCII)
 
@@ -39,9 +40,14 @@ class Accounts:
     def _newcomer(self, key: str) -> User:
         return accounts.user_named(self._db, key) or accounts.get_or_create_user(self._db, key)
 
-    def is_new(self) -> bool:
-        """Whether nobody has an account yet."""
-        return not accounts.any_users(self._db)
+    def first_key(self) -> str | None:
+        """The key for a person to keep, made on the first call over a data folder; None ever after.
+
+        Keys that programs made for themselves do not count: whoever looks at their data later needs one too.
+        """
+        if accounts.has_key(self._db, _FOR_A_PERSON):
+            return None
+        return self.create_key(_FOR_A_PERSON)
 
     def create_key(self, description: str, user_name: str = DEFAULT_USER) -> str:
         """A fresh key for the user, who is made on demand. It can't be read back later."""

@@ -56,6 +56,8 @@ async def _healthy(request: Request) -> Response:
 
 
 async def _not_found(request: Request) -> Response:
+    if pages.wants_page(request):
+        return pages.error_page(request, 404, "There is no such page.")
     place = f"{request.method} {request.url.path}"
     # A browser asks for this and that by itself; a client with a key knows what it wants.
     if request.method != "GET" or "authorization" in request.headers:

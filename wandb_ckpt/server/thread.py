@@ -35,7 +35,7 @@ class ServerInfo:
         url: Where it answers, for example "http://127.0.0.1:8080".
         data_dir: The folder with all its data.
         entity: The default user, which is also the default entity.
-        new_api_key: The default user's key, on the first start over this folder; it can't be shown again.
+        new_api_key: The default user's key, on the first `serve` over this folder; it can't be shown again.
         any_key: Whether any well-formed key is let in, as the user of its own name.
     """
 
@@ -179,8 +179,7 @@ def serve(
         DataFolderError: The folder can't be used.
     """
     with listen(host, port) as listener, open_services(data_dir, any_key=any_key, multipart=multipart) as services:
-        first = services.accounts.is_new()
-        key = services.accounts.create_key("made on the first start") if first else None
+        key = services.accounts.first_key()
         if on_start:
             url = url_of(host, listener.getsockname()[1])
             on_start(ServerInfo(url, data_dir, DEFAULT_USER, key, any_key))

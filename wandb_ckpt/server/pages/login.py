@@ -42,7 +42,7 @@ async def _log_in(request: Request) -> Response:
 def _log_out(request: Request) -> Response:
     _check_origin(request)
     response = RedirectResponse(paths_of(request).login(), 303)
-    end_session(response)
+    end_session(request, response)
     return response
 
 

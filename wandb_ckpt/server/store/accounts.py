@@ -7,8 +7,8 @@ from wandb_ckpt.server.store.records import ApiKey, User, now, optional, record
 
 __all__ = [
     "add_key",
-    "any_users",
     "get_or_create_user",
+    "has_key",
     "keys",
     "remove_key",
     "user",
@@ -18,9 +18,9 @@ __all__ = [
 ]
 
 
-def any_users(db: Database) -> bool:
-    """Whether this data folder has been started before."""
-    return db.value("SELECT 1 FROM users LIMIT 1") is not None
+def has_key(db: Database, description: str) -> bool:
+    """Whether there is a key with that description."""
+    return db.value("SELECT 1 FROM api_keys WHERE description = ? LIMIT 1", description) is not None
 
 
 def get_or_create_user(db: Database, name: str) -> User:
