@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -188,8 +187,3 @@ def _status(error: GraphQLError) -> int:
     # disk, or a database that is busy, may be well again by then.
     transient = isinstance(error.original_error, sqlite3.OperationalError | OSError)
     return 507 if transient and not isinstance(error.original_error, ServerError) else 200
-
-
-def dump_error(message: str) -> str:
-    """The JSON of an error outside of GraphQL."""
-    return json.dumps({"errors": [{"message": message}]})

@@ -37,10 +37,6 @@ class Urls:
         """The address to PUT the bytes of a storage path to; holds for a day."""
         return self._signed("PUT", path, _WRITE_SECONDS)
 
-    def object(self, user_id: int, artifact_id: int, hex_digest: str) -> str:
-        """The address to download an artifact's file from."""
-        return self.read(object_path(user_id, artifact_id, hex_digest))
-
     def _signed(self, method: str, path: str, seconds: float) -> str:
         expires, signature = self._signer.sign(method, path, seconds)
         return f"{self.base}/storage/{quote(path)}?exp={expires}&sig={signature}"

@@ -21,21 +21,17 @@ __all__ = [
     "Lineage",
     "LinkSummary",
     "ProjectSummary",
-    "RunArtifacts",
     "RunSummary",
     "VersionSummary",
-    "collections",
     "console_lines",
     "files",
     "find_collection",
     "find_project",
     "find_run",
     "find_version",
-    "history",
     "lineage",
     "links",
     "projects",
-    "run_artifacts",
     "runs",
     "versions",
 ]
@@ -148,14 +144,6 @@ class Lineage:
     used_by: tuple[RunSummary, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunArtifacts:
-    """The versions around one run, each with the name and type of its own sequence."""
-
-    logged: tuple[tuple[str, str, VersionSummary], ...]
-    used: tuple[tuple[str, str, VersionSummary], ...]
-
-
 def find_project(db: Database, user_id: int, name: str) -> Project | None:
     """The project of an entity by name."""
     row = db.row("SELECT * FROM projects WHERE user_id = ? AND name = ?", user_id, name)
@@ -190,17 +178,6 @@ _COLLECTION = """
         JOIN artifact_types t ON t.id = c.type_id
     WHERE c.project_id = ? AND c.state = 'READY'
 """
-
-
-def collections(db: Database, project_id: int, type_name: str | None = None) -> tuple[CollectionSummary, ...]:
-    """The collections of a project, newest activity first; only those of one artifact type if it is given."""
-    rows = db.rows(
-        f"{_COLLECTION} AND (? IS NULL OR t.name = ?) ORDER BY c.updated_at DESC, c.id DESC",
-        project_id,
-        type_name,
-        type_name,
-    )
-    return tuple(_collection(db, row) for row in rows)
 
 
 def find_collection(db: Database, project_id: int, name: str) -> CollectionSummary | None:
@@ -378,16 +355,6 @@ def find_run(db: Database, project_id: int, name: str) -> Run | None:
     return run and replace(run, state=shown_state(run.state, run.heartbeat_at))
 
 
-def history(db: Database, run_id: int, limit: int = 10_000) -> tuple[dict[str, Any], ...]:
-    """The logged metrics of a run, oldest first, at most `limit` rows."""
-    rows = db.rows(
-        "SELECT content FROM run_lines WHERE run_id = ? AND stream = 'history' ORDER BY line LIMIT ?",
-        run_id,
-        limit,
-    )
-    return tuple(_object(row["content"]) for row in rows)
-
-
 def console_lines(db: Database, run_id: int, last: int = 1000) -> tuple[str, ...]:
     """The last lines that a run wrote to its console, oldest first, as the client sent them."""
     rows = db.rows(
@@ -396,17 +363,3 @@ def console_lines(db: Database, run_id: int, last: int = 1000) -> tuple[str, ...
         last,
     )
     return tuple(row["content"] for row in reversed(rows))
-
-
-def run_artifacts(db: Database, run_id: int) -> RunArtifacts:
-    """The versions that a run logged and those that it used, as (sequence name, type, version)."""
-    return RunArtifacts(_edge(db, "run_outputs", run_id), _edge(db, "run_inputs", run_id))
-
-
-def _edge(db: Database, table: str, run_id: int) -> tuple[tuple[str, str, VersionSummary], ...]:
-    rows = db.rows(
-        f"{_VERSION} JOIN {table} edge ON edge.artifact_id = a.id "
-        "WHERE m.collection_id = a.collection_id AND edge.run_id = ? ORDER BY a.id",
-        run_id,
-    )
-    return tuple((row["s_name"], row["s_type"], _version(row)) for row in rows)
