@@ -9,32 +9,55 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError, WandbCkptError
+from wandb_ckpt.errors import (
+    ArgumentError,
+    CheckpointNotFoundError,
+    DamagedCheckpointError,
+    NoActiveRunError,
+    PublishError,
+    RestoreError,
+    WandbCkptError,
+)
 
 if TYPE_CHECKING:
     from wandb_ckpt._checkpoint import Checkpoint
     from wandb_ckpt._publisher import Outcome
+    from wandb_ckpt._restore import download, load_model, restore
     from wandb_ckpt.keras import WandbModelCheckpoint
 
 __all__ = [
     "ArgumentError",
     "Checkpoint",
+    "CheckpointNotFoundError",
+    "DamagedCheckpointError",
     "NoActiveRunError",
     "Outcome",
     "PublishError",
+    "RestoreError",
     "WandbCkptError",
     "WandbModelCheckpoint",
+    "download",
+    "load_model",
+    "restore",
 ]
 
-_HOMES = {"Checkpoint": "_checkpoint", "Outcome": "_publisher"}
+_HOMES = {
+    "Checkpoint": "_checkpoint",
+    "Outcome": "_publisher",
+    "download": "_restore",
+    "load_model": "_restore",
+    "restore": "_restore",
+}
+
+
+def _family() -> str:
+    """Returns the module of the Keras that `tensorflow.keras` is."""
+    # The values that TensorFlow 2.16+ itself takes for "yes" (tensorflow/python/util/lazy_loader.py).
+    return "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") in ("true", "True", "1") else "keras"
 
 
 def _home(name: str) -> str | None:
-    if name == "WandbModelCheckpoint":
-        # The values that TensorFlow 2.16+ itself takes for "yes" (tensorflow/python/util/lazy_loader.py).
-        legacy = os.environ.get("TF_USE_LEGACY_KERAS") in ("true", "True", "1")
-        return "tf_keras" if legacy else "keras"
-    return _HOMES.get(name)
+    return _family() if name == "WandbModelCheckpoint" else _HOMES.get(name)
 
 
 def __getattr__(name: str) -> Any:

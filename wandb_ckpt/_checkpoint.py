@@ -17,7 +17,7 @@ class Checkpoint:
     Attributes:
         path: Where the parent saved it, as the parent named it.
         format: `"keras"`, `"h5"`, `"weights.h5"`, `"savedmodel"` or `"tf"` (a TF-format prefix).
-        epoch: Zero-based epoch, as in Keras's hooks.
+        epoch: Zero-based epoch, as in Keras's hooks; `None` only for versions that this package did not log.
         batch: Zero-based batch for saves within an epoch; `None` for saves at its end.
         step: The optimizer's number of updates so far; `None` for a model without an optimizer.
         monitor: Name of the monitored quantity.
@@ -33,7 +33,7 @@ class Checkpoint:
 
     path: str
     format: str
-    epoch: int
+    epoch: int | None
     batch: int | None = None
     step: int | None = None
     monitor: str
@@ -64,6 +64,37 @@ class Checkpoint:
             "logs": dict(self.logs),
         }
 
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], *, path: str, format: str) -> "Checkpoint":  # noqa: A002
+        """Returns the record that `to_metadata` was called on, as far as the metadata goes.
+
+        A version that wandb's own callback logged has none: what is missing is `None` or empty. `is_best` is
+        whether the value equals the best so far.
+
+        Args:
+            metadata: A version's metadata.
+            path: Where the checkpoint is now.
+            format: The format that it is found to have.
+        """
+        value, best = finite_scalar(metadata.get("value")), finite_scalar(metadata.get("best"))
+        mode, logs = metadata.get("mode"), metadata.get("logs")
+        return cls(
+            path=path,
+            format=format,
+            epoch=_whole_number(metadata.get("epoch")),
+            batch=_whole_number(metadata.get("batch")),
+            step=_whole_number(metadata.get("step")),
+            monitor=_text(metadata.get("monitor")),
+            mode=mode if mode in ("min", "max") else None,
+            value=value,
+            best=best,
+            is_best=value is not None and value == best,
+            logs=finite_scalars(logs) if isinstance(logs, Mapping) else {},
+            keras_version=_text(metadata.get("keras_version")),
+            backend=_text(metadata.get("backend")),
+            saved_at=_text(metadata.get("saved_at")),
+        )
+
 
 METADATA_KEYS = frozenset(Checkpoint(path="", format="", epoch=0, monitor="").to_metadata())
 
@@ -76,7 +107,7 @@ def finite_scalar(value: Any) -> float | None:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):  # arrays, strings, None
+    except (TypeError, ValueError, OverflowError):  # arrays, strings, None; whole numbers beyond any float
         return None
     return number if math.isfinite(number) else None
 
@@ -85,6 +116,14 @@ def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
     """Returns the entries of Keras's `logs` that are finite scalars, as floats."""
     numbers = ((name, finite_scalar(value)) for name, value in logs.items())
     return {name: number for name, number in numbers if number is not None}
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def format_of(name: str, *, is_folder: bool) -> str:

@@ -1,0 +1,218 @@
+"""The reading side of W&B: refs → versions → verified files on this disk. With _artifact, all that knows wandb."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from wandb_ckpt._artifact import active_run, is_disabled
+from wandb_ckpt._naming import default_artifact_name
+from wandb_ckpt.errors import ArgumentError, CheckpointNotFoundError, DamagedCheckpointError, NoActiveRunError
+
+_REF = re.compile(
+    r"(?:wandb-artifact://)?(?:(?:(?P<entity>[^/:]+)/)?(?P<project>[^/:]+)/)?(?:(?P<name>[^/:]+):)?(?P<version>[^/:]+)"
+)
+_EXAMPLES = "'entity/project/run_3j2t0k7n_model:best', 'run_3j2t0k7n_model:v3', or 'best' within a run"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What a user names a version by.
+
+    Attributes:
+        version: A version or an alias: `v3`, `best`.
+        name: The artifact's name; `None` stands for the active run's own.
+        project: `None` stands for the active run's, or for the one that wandb is set to.
+        entity: As `project`.
+    """
+
+    version: str
+    name: str | None = None
+    project: str | None = None
+    entity: str | None = None
+
+    def __str__(self) -> str:
+        path = "/".join(part for part in (self.entity, self.project, self.name) if part)
+        return f"{path}:{self.version}" if path else self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One version whose files are on this disk, each with the digest that the manifest says.
+
+    Attributes:
+        ref: The version in full: `entity/project/name:v3`.
+        path: The checkpoint itself: a file, a SavedModel folder, or a TF prefix.
+        metadata: The version's metadata.
+    """
+
+    ref: str
+    path: Path
+    metadata: Mapping[str, Any]
+
+
+def parse_ref(text: str) -> Ref:
+    """Returns the parts of a ref.
+
+    Raises:
+        ArgumentError: It is no ref.
+
+    >>> parse_ref("team/digits/run_1_model:best")
+    Ref(version='best', name='run_1_model', project='digits', entity='team')
+    >>> parse_ref("v3")
+    Ref(version='v3', name=None, project=None, entity=None)
+    """
+    match = _REF.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ArgumentError(f"ref={text!r} names no version: expected such as {_EXAMPLES}.")
+    ref = Ref(**match.groupdict())
+    if ref.project and not ref.name:
+        raise ArgumentError(f"ref={text!r} has no version or alias behind a ':': expected such as {_EXAMPLES}.")
+    return ref
+
+
+def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
+    """Downloads a version, checks every file against the manifest, and records the use in the active run.
+
+    Args:
+        text: The ref.
+        root: Folder to download to; defaults to wandb's own for the version.
+
+    Raises:
+        ArgumentError: `text` is no ref.
+        CheckpointNotFoundError: There is no such version.
+        DamagedCheckpointError: A file is not what the manifest says.
+        NoActiveRunError: `text` is only an alias, and there is no active run.
+    """
+    run = _usable_run()
+    online = None if run is None or run.offline else run
+    artifact = _find(_completed(parse_ref(text), run), online, text)
+    folder = _download_whole(artifact, root)
+    if online is not None:
+        online.use_artifact(artifact)
+    return Fetched(_full_name(artifact), _located(folder, artifact.manifest.entries), dict(artifact.metadata))
+
+
+# ---- finding -----------------------------------------------------------------------------------------------
+
+
+def _usable_run() -> "wandb.Run | None":
+    run = active_run(None)
+    return None if run is None or is_disabled(run) else run
+
+
+def _find(ref: Ref, online: "wandb.Run | None", text: str) -> "wandb.Artifact":
+    api = _api(online)
+    if not api.artifact_exists(str(ref)):
+        raise CheckpointNotFoundError(_not_found(api, ref, own=parse_ref(text).name is None))
+    artifact: wandb.Artifact = api.artifact(str(ref))
+    return artifact
+
+
+def _full_name(artifact: "wandb.Artifact") -> str:
+    # `qualified_name` ends with the alias that it was found by (0.31), which may move.
+    return f"{artifact.qualified_name.rpartition(':')[0]}:{artifact.version}"
+
+
+def _completed(ref: Ref, run: "wandb.Run | None") -> Ref:
+    """Returns the ref with what the active run adds to it."""
+    if ref.name is None and run is None:
+        raise NoActiveRunError(
+            f"{ref.version!r} alone means a version of the active W&B run's own checkpoints, and there is no active "
+            f"run. Call wandb.init() first, or write the ref in full: {_EXAMPLES}."
+        )
+    if ref.name is None and run is not None and run.offline:
+        raise CheckpointNotFoundError(
+            f"{ref.version!r} can't be looked up in an offline run: its versions come to be when `wandb sync "
+            f"{run.settings.sync_dir}` uploads it. Load the file that the callback saved, or sync first and "
+            "write the ref in full."
+        )
+    if run is None or run.offline or (ref.project and ref.entity):
+        return ref
+    name = ref.name or default_artifact_name(run.id)
+    return Ref(ref.version, name, ref.project or run.project, ref.entity or run.entity)
+
+
+def _not_found(api: "wandb.Api", ref: Ref, *, own: bool) -> str:
+    path = str(ref).rpartition(":")[0]
+    if api.artifact_collection_exists(path, "model"):
+        known = ", ".join(sorted(api.artifact_collection("model", path).aliases)) or "none"
+        return f"{path} has no version or alias {ref.version!r}. Its aliases are: {known}."
+    if own:
+        return (
+            f"The active run has published no checkpoint yet: there is no {path}. Checkpoints of another run, or "
+            f"under another artifact_name, take the ref in full: {_EXAMPLES}."
+        )
+    where = "" if ref.project else " A ref without a project is looked up in the active run's, or in WANDB_PROJECT."
+    return f"There is no artifact {path} of type 'model', or no access to it.{where} Expected such as {_EXAMPLES}."
+
+
+def _api(run: "wandb.Run | None") -> "wandb.Api":
+    if run is None:
+        return wandb.Api()
+    return wandb.Api(overrides={"base_url": run.settings.base_url}, api_key=run.settings.api_key)
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def _download_whole(artifact: "wandb.Artifact", root: str | PathLike[str] | None) -> Path:
+    """Downloads what is not here yet, and once more what is here but damaged."""
+    folder = Path(artifact.download(root=root, skip_cache=True))
+    if _drop_damaged(artifact, folder):
+        # A damaged file that was here before: wandb 0.31 takes any file of the right size for the right one.
+        artifact.download(root=root, skip_cache=True)
+        if damaged := _drop_damaged(artifact, folder):
+            raise DamagedCheckpointError(
+                f"{_full_name(artifact)} is damaged: {', '.join(damaged)} did not come with the digest that the "
+                "manifest says, and was removed. Take another version, or look at the store that keeps the files."
+            )
+    return folder
+
+
+def _drop_damaged(artifact: "wandb.Artifact", folder: Path) -> list[str]:
+    """Removes the files that are not what the manifest says, and returns their names."""
+    damaged = [name for name, entry in artifact.manifest.entries.items() if not _is_whole(folder / name, entry)]
+    for name in damaged:
+        (folder / name).unlink(missing_ok=True)
+    return damaged
+
+
+def _is_whole(path: Path, entry: Any) -> bool:
+    if entry.ref is not None:  # a reference's digest is what its store says, no digest of the bytes
+        return True
+    return path.is_file() and _digest(path, entry.extra.get("alg", "MD5")) == str(entry.digest)
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, lambda: _hasher(algorithm)).digest()).decode()
+
+
+def _hasher(algorithm: str) -> Any:
+    if algorithm == "XXH128":
+        import xxhash  # a wandb that writes such digests brings it along
+
+        return xxhash.xxh128()
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _located(folder: Path, names: Iterable[str]) -> Path:
+    """Returns the checkpoint among the files of a version, by their names.
+
+    >>> _located(Path("root"), ["m.keras"]).as_posix(), _located(Path("root"), ["saved_model.pb"]).as_posix()
+    ('root/m.keras', 'root')
+    >>> _located(Path("root"), ["checkpoint", "w-01.data-00000-of-00001", "w-01.index"]).as_posix()
+    'root/w-01'
+    """
+    names = list(names)
+    if len(names) == 1 and names[0] != "saved_model.pb":
+        return folder / names[0]
+    prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index") and "/" not in name]
+    return folder / prefixes[0] if len(prefixes) == 1 else folder
