@@ -54,7 +54,7 @@ def test_killed_in_mid_save(tmp_path: Path, wandb_home: Path, number: int) -> No
 
 def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> PrivateFolder:
     """A private folder as it is when its process is killed; its name says a process that is gone."""
-    folder = PrivateFolder(target)
+    folder = PrivateFolder(str(target))
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -72,6 +72,7 @@ def test_a_prefix_killed_between_two_files_is_finished(tmp_path: Path) -> None:
     """A TF prefix is several files: the next start finishes what the kill left between them."""
     for name in ("w.index", "w.data-00000-of-00001", "checkpoint"):
         (tmp_path / name).write_bytes(b"old")
+        os.utime(tmp_path / name, (1e9, 1e9))
     new = {"w.index": b"new", "w.data-00000-of-00001": b"new", "checkpoint": b"new"}
     folder = folder_of_a_dead_process(tmp_path / "w", new)
     folder.partial.rename(folder.content)
@@ -99,24 +100,38 @@ def test_a_folder_killed_after_the_swap_stays_new(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
-    """A new SavedModel takes the place of the old one, with no file of the old left, with and without renameat2."""
+    """A new SavedModel takes the old one's place whole, and other files in the folder stay; also without renameat2."""
     if not exchange:
         monkeypatch.setattr("sys.platform", "darwin")
-    (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / "old.pb").write_bytes(b"old")
-    folder = PrivateFolder(tmp_path / "saved")
+    for name in ("saved_model.pb", "variables/old", "log.csv", "notes/a.txt"):
+        (tmp_path / "saved" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "saved" / name).write_bytes(b"old")
+    folder = PrivateFolder(str(tmp_path / "saved"))
     (folder.partial / "saved").mkdir()
-    (folder.partial / "saved" / "new.pb").write_bytes(b"new")
+    (folder.partial / "saved" / "saved_model.pb").write_bytes(b"new")
     folder.place()
-    assert contents(tmp_path / "saved").keys() == {"new.pb"}
-    assert (folder.content / "saved" / "new.pb").samefile(tmp_path / "saved" / "new.pb")
+    assert contents(tmp_path / "saved").keys() == {"saved_model.pb", "log.csv", "notes/a.txt"}
+    assert (folder.content / "saved" / "saved_model.pb").samefile(tmp_path / "saved" / "saved_model.pb")
     folder.remove()
     assert os.listdir(tmp_path) == ["saved"]
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_killed_save_never_replaces_something_newer(tmp_path: Path, newer: bool) -> None:
+    """What a killed process was about to put in place is put there, unless somebody has saved since."""
+    folder = folder_of_a_dead_process(tmp_path / "m.keras", {"m.keras": b"killed"})
+    folder.partial.rename(folder.content)
+    _atomic.link_tree(folder.content, folder.root / "placing")
+    (tmp_path / "m.keras").write_bytes(b"other")
+    os.utime(tmp_path / "m.keras", (2e9, 2e9) if newer else (1e9, 1e9))
+    finish_killed_saves(tmp_path)
+    assert (tmp_path / "m.keras").read_bytes() == (b"other" if newer else b"killed")
+    assert os.listdir(tmp_path) == ["m.keras"]
+
+
 def test_a_living_process_is_left_alone(tmp_path: Path) -> None:
     """Another process that is just saving into the same folder keeps its private folder."""
-    folder = PrivateFolder(tmp_path / "m.keras")
+    folder = PrivateFolder(str(tmp_path / "m.keras"))
     finish_killed_saves(tmp_path)
     assert folder.partial.is_dir()
 
@@ -132,12 +147,15 @@ def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path, wandb_home: Pa
     (tmp_path / "store" / "real.keras").write_bytes(b"old")
     (tmp_path / "store" / "real.keras").chmod(0o640)
     (tmp_path / "m.keras").symlink_to("store/real.keras")
+    (tmp_path / "store" / "blob").write_bytes(b"old")
+    (tmp_path / "other.keras").symlink_to("store/blob")
     with wandb.init(mode="disabled"):
-        fit(keras, [WandbModelCheckpoint("m.keras")], epochs=1)
+        fit(keras, [WandbModelCheckpoint("m.keras"), WandbModelCheckpoint("other.keras")], epochs=1)
     assert (tmp_path / "m.keras").is_symlink()
     assert (tmp_path / "store" / "real.keras").stat().st_mode & 0o777 == 0o640
     assert keras.saving.load_model("m.keras") is not None
-    assert os.listdir(tmp_path / "store") == ["real.keras"]
+    assert (tmp_path / "store" / "blob").read_bytes()[:2] == b"PK"
+    assert sorted(os.listdir(tmp_path / "store")) == ["blob", "real.keras"]
 
 
 def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path, wandb_home: Path) -> None:

@@ -42,7 +42,7 @@ def test_equal_is_not_better() -> None:
     assert not tracker.observe(0.4, None)
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, "high", [1.0, 2.0], {}])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, 10**400, "high", [1.0, 2.0], {}])
 def test_only_finite_scalars_count(value: object) -> None:
     """Anything else has no value that could be compared or written as JSON."""
     assert finite_scalar(value) is None
@@ -92,7 +92,7 @@ def test_candidate_names_are_valid_and_distinct(run_id: str, path: str, monitor:
     assert len(set(names)) == len(names) >= 2
 
 
-@pytest.mark.parametrize("aliases", ["best", ["a/b"], ["a:b"], [""], ["v3"], [None]])
+@pytest.mark.parametrize("aliases", ["best", ["a/b"], ["a:b"], [""], ["v3"], [None], ["best"], ["epoch_3"]])
 def test_bad_aliases_are_refused_early(aliases: object) -> None:
     """An alias that W&B would refuse at upload is refused when the callback is made."""
     with pytest.raises(ArgumentError, match=r"expected|Rename"):

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from scripts import run_script
-from training import versions
+from training import contents, versions
 
 CHECKPOINT = 'WandbModelCheckpoint("out/{epoch}.keras")'
 
@@ -39,7 +40,34 @@ def test_pending_checkpoints_are_published(server: Any, project: str, tmp_path: 
     assert [version.aliases for version in seen][-1] >= {"latest", f"epoch_{number - 1}"}, output
     assert len(seen) == number, output
     for epoch, version in enumerate(seen):
-        from training import contents
-
         name = f"{epoch + 1}.keras"
         assert version.files == {name: contents(tmp_path / "out")[name]}
+
+
+def test_a_run_that_is_finished_while_checkpoints_are_pending(server: Any, project: str, tmp_path: Path) -> None:
+    """They are published all the same, the run stays failed, and the next run of the process is its own."""
+    body = """
+    # Nothing is handed over before the run is finished: the worst case, made certain.
+    from wandb_ckpt import _artifact
+    hand_over, finished = _artifact.hand_over, threading.Event()
+    _artifact.hand_over = lambda publication: (finished.wait(), hand_over(publication))[1]
+    try:
+        with wandb.init(config={"k": 1}) as run:
+            run.log({"a": 2})
+            fit(WandbModelCheckpoint("out/{epoch}.keras"), At(1, lambda: 1 / 0))
+    except ZeroDivisionError:
+        finished.set()
+    with wandb.init(id="r2") as second:
+        assert (second.id, wandb.run.id) == ("r2", "r2")
+        fit(WandbModelCheckpoint("again/{epoch}.keras"), epochs=1)
+    """
+    code, output = run_script(body, tmp_path, project, "r1")
+    assert code == 0, output
+    assert [version.aliases for version in versions(f"local/{project}/r1", tmp_path / "1")] in (
+        [{"epoch_0"}, {"latest", "best", "epoch_1"}],
+        [{"best", "epoch_0"}, {"latest", "epoch_1"}],
+    ), output
+    assert len(versions(f"local/{project}/r2", tmp_path / "2")) == 1, output
+    run = wandb.Api().run(f"local/{project}/r1")
+    assert (run.state, run.config, run.summary["a"]) == ("failed", {"k": 1}, 2)
+    assert "best_val_loss" in run.summary

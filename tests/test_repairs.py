@@ -45,6 +45,16 @@ def test_a_metric_of_unknown_direction_to_compare(start_run: Any) -> None:
         fit(keras, [logs_of(keras, [1.0], "custom"), callback])
 
 
+def test_a_metric_of_unknown_direction_to_compare_within_epochs(start_run: Any) -> None:
+    """Keras 3.15 says nothing of use at the second batch; here the first one says which argument to pass."""
+    start_run()
+    callback = WandbModelCheckpoint("m.keras", monitor="custom", save_best_only=True, save_freq=1)
+    if callback.monitor_op is not None:
+        pytest.skip(f"Keras {keras.__version__} takes any metric as better when lower")
+    with pytest.raises(wandb_ckpt.ArgumentError, match="mode='min' or mode='max'"):
+        fit(keras, [callback])
+
+
 def test_batch_in_the_path_of_epoch_saves(start_run: Any, tmp_path: Path) -> None:
     """Keras raises a KeyError for `{batch}` with save_freq="epoch"; here it is the epoch's last batch."""
     run = start_run()
@@ -92,6 +102,7 @@ BAD = {
     "period on Keras 3": ({"period": 2}, r"wandb_ckpt\.tf_keras"),
     "a NaN threshold": ({"initial_value_threshold": float("nan")}, "NaN"),
     "aliases": ({"aliases": ["a/b"]}, "without '/'"),
+    "an alias that is ours": ({"aliases": ["best"]}, "true of"),
     "artifact_name": ({"artifact_name": "a/b"}, "128 characters"),
     "metadata": ({"metadata": {"x": object()}}, "not JSON"),
     "infinite metadata": ({"metadata": {"x": float("inf")}}, "not JSON"),

@@ -15,7 +15,7 @@ import wandb
 
 import wandb_ckpt
 from scripts import run_script
-from training import contents, fit, logs_of, versions
+from training import X, Y, contents, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 
@@ -113,6 +113,22 @@ def test_a_resumed_run_keeps_its_best(server: Any, project: str, tmp_path: Path)
     assert [version.metadata["best"] for version in seen] == [1.0, 1.0, 1.0, 0.5]
 
 
+def test_a_resumed_run_finds_the_names_of_its_callbacks(server: Any, project: str, tmp_path: Path) -> None:
+    """With two callbacks, each goes on in its own artifact, also when their order is another."""
+    body = """
+    with wandb.init(resume="allow"):
+        callbacks = {name: WandbModelCheckpoint(f"{name}-{{epoch}}.keras") for name in ORDER}
+        fit(*callbacks.values(), epochs=1)
+        print("NAMES", {name: each.checkpoints[0].artifact for name, each in sorted(callbacks.items())})
+    """
+    names = []
+    for order in ("ab", "ba", "b"):
+        code, output = run_script(f"ORDER = {order!r}\n" + body.replace("\n    ", "\n"), tmp_path, project, "r1")
+        assert code == 0, output
+        names.append(eval(next(line for line in output.splitlines() if line.startswith("NAMES"))[5:]))
+    assert names == [{"a": "run_r1_model", "b": "run_r1_model-b"}] * 2 + [{"b": "run_r1_model-b"}]
+
+
 def test_pickled_and_copied_before_fit(start_run: Any, tmp_path: Path) -> None:
     """A callback that was pickled or deep-copied works as the original does."""
     run = start_run()
@@ -130,6 +146,37 @@ def test_fit_twice_continues(start_run: Any, tmp_path: Path) -> None:
     assert len(callback.checkpoints) == len(versions(run.path, tmp_path / "fetched")) == 4
     assert [outcome.version for outcome in callback.checkpoints if "best" in outcome.aliases] == ["v0", "v3"]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("wandb_ckpt")]
+
+
+def test_a_given_name_shared_by_two_runs_has_one_best(start_run: Any, tmp_path: Path) -> None:
+    """An artifact that several runs log to has the best of all of them as `best`."""
+    for values in ([1.0, 2.0], [9.0, 0.5], [7.0]):
+        with start_run() as run:
+            callback = WandbModelCheckpoint("m.keras", artifact_name="shared")
+            fit(keras, [logs_of(keras, values), callback], epochs=len(values))
+    seen = versions(run.path, tmp_path / "fetched", "shared")
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+    assert len(seen) == 5
+
+
+def test_a_model_with_a_save_of_its_own(start_run: Any, tmp_path: Path) -> None:
+    """What a custom save() wrote is published, under the names that it chose; where it wrote nothing, that is said."""
+    run = start_run()
+
+    class Custom(keras.Sequential):
+        def save(self, filepath: Any, **kwargs: Any) -> None:
+            if "nothing" not in str(filepath):
+                Path(f"{filepath}.txt").write_text("weights")
+
+    model = Custom([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    callbacks = [WandbModelCheckpoint("m.keras"), WandbModelCheckpoint("nothing.keras")]
+    model.fit(X, Y, verbose=0, validation_split=0.5, callbacks=callbacks)
+    (seen,) = versions(run.path, tmp_path / "fetched")
+    assert list(seen.files) == ["m.keras.txt"]
+    assert Path("m.keras.txt").read_text() == "weights"
+    (outcome,) = callbacks[1].checkpoints
+    assert (outcome.state, "wrote no file" in outcome.reason) == ("failed", True)
 
 
 def test_a_subclass_that_overrides_hooks(start_run: Any, tmp_path: Path) -> None:

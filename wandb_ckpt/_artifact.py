@@ -1,8 +1,7 @@
-"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _collection, the only module that knows wandb."""
+"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopen and _collection, all that knows wandb."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from wandb_ckpt.errors import ArgumentError
 
 # W&B's limit on top-level metadata keys (wandb/sdk/artifacts/_validators.py, 0.31).
 _METADATA_MAX = 100
+TEMPLATE_KEY = "template"
+_RESERVED = METADATA_KEYS | {TEMPLATE_KEY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Publication:
         name: The artifact's name.
         aliases: The version's aliases.
         metadata: The user's own metadata.
+        template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
         is_default_name: Whether `name` is the run's default, whose best epoch is the run's `best_epoch`.
     """
 
@@ -38,11 +40,20 @@ class Publication:
     snapshot: Snapshot
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
+    template: str
     is_default_name: bool = True
 
 
 class RefusedError(Exception):
     """This checkpoint can never become a version; trying again is no use."""
+
+
+class FinishedError(Exception):
+    """The run is finished, and takes nothing more from this process."""
+
+
+class LostError(Exception):
+    """wandb gave up what it had taken; it must be handed over again."""
 
 
 class UnreachableError(Exception):
@@ -73,11 +84,11 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(metadata or {}, Mapping):
         raise ArgumentError(f"metadata={metadata!r} is no mapping: expected a dict of JSON values.")
     metadata = dict(metadata or {})
-    if clash := sorted(METADATA_KEYS & set(metadata)):
+    if clash := sorted(_RESERVED & set(metadata)):
         raise ArgumentError(f"metadata has {clash}, which the callback itself sets. Rename these keys.")
-    if len(metadata) + len(METADATA_KEYS) > _METADATA_MAX:
+    if len(metadata) + len(_RESERVED) > _METADATA_MAX:
         raise ArgumentError(
-            f"metadata has {len(metadata)} keys: W&B takes {_METADATA_MAX}, and {len(METADATA_KEYS)} are the "
+            f"metadata has {len(metadata)} keys: W&B takes {_METADATA_MAX}, and {len(_RESERVED)} are the "
             "callback's. Nest some of them: only the top level counts."
         )
     try:
@@ -92,24 +103,25 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 def hand_over(publication: Publication) -> "wandb.Artifact":
     """Gives a checkpoint to wandb, which uploads it in a process of its own, and returns the artifact.
 
-    A run that was finished meanwhile (by `wandb.finish()`, or by leaving `with wandb.init()` on an exception)
-    is opened once more for it.
-
     Raises:
+        FinishedError: The run is finished (by `wandb.finish()`, or by leaving `with wandb.init()`).
         RefusedError: W&B refuses the artifact, or something else wrote to the frozen bytes.
         UnreachableError: wandb could not take it now.
     """
     try:
-        artifact = _build(publication)
-        return _log(publication, artifact)
+        artifact = build(publication)
     except (ValueError, TypeError, OSError) as error:
-        if isinstance(error, ConnectionError):
-            raise UnreachableError(_words(error)) from error
-        raise RefusedError(_words(error)) from error
+        raise RefusedError(words(error)) from error
+    try:
+        return log(publication.run, publication, artifact)
+    except (ValueError, TypeError, PermissionError) as error:
+        raise RefusedError(words(error)) from error
+    except UsageError as error:
+        raise (FinishedError if "is finished" in str(error) else UnreachableError)(words(error)) from error
     except Exception as error:
-        # wandb raises CommError, AuthenticationError, MailboxClosedError, AssertionError … when its server or
-        # its service is away (0.31): whatever it is, it must not end training.
-        raise UnreachableError(_words(error)) from error
+        # wandb raises CommError, AuthenticationError, MailboxClosedError, TimeoutError, AssertionError … when its
+        # server or its service is away (0.31): whatever it is, it must not end training.
+        raise UnreachableError(words(error)) from error
 
 
 def settle(artifact: "wandb.Artifact", timeout: int) -> str | None:
@@ -117,6 +129,7 @@ def settle(artifact: "wandb.Artifact", timeout: int) -> str | None:
 
     Raises:
         RefusedError: The upload failed for good.
+        LostError: wandb gave the upload up because the run is being finished.
         UnreachableError: It is not known whether the version was committed.
     """
     try:
@@ -124,26 +137,40 @@ def settle(artifact: "wandb.Artifact", timeout: int) -> str | None:
     except WaitTimeoutError:
         return None
     except ValueError as error:
-        raise RefusedError(_words(error)) from error
+        raise (LostError if "context canceled" in str(error) else RefusedError)(words(error)) from error
     except Exception as error:  # as above
-        raise UnreachableError(_words(error)) from error
+        raise UnreachableError(words(error)) from error
 
 
-def best_so_far(run: "wandb.Run", name: str, monitor: str) -> float | None:
-    """Returns the monitored value of the version that is `best` now; `None` when there is none for `monitor`.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the newest and the best version of an artifact say of the callback that made them."""
 
-    It comes from the version itself, not from the run's summary, which a killed process may not have sent.
+    template: str
+    monitor: str
+    best: float | None
+
+
+def recall(run: "wandb.Run", name: str) -> Memory | None:
+    """Returns what is known of an artifact of the run's project; `None` when there is none of that name.
+
+    It comes from the versions themselves, not from the run's summary, which a killed process may not have sent.
 
     Raises:
         UnreachableError: W&B can't be asked now.
     """
-    ref = f"{run.entity}/{run.project}/{name}:best"
     try:
-        api = _api(run)
-        metadata = api.artifact(ref).metadata if api.artifact_exists(ref) else {}
+        api = api_of(run)
+        path = f"{run.entity}/{run.project}/{name}"
+        if not api.artifact_exists(f"{path}:latest"):
+            return None
+        newest = api.artifact(f"{path}:latest").metadata
+        best = api.artifact(f"{path}:best").metadata if api.artifact_exists(f"{path}:best") else {}
     except Exception as error:  # as above
-        raise UnreachableError(_words(error)) from error
-    return finite_scalar(metadata.get("value")) if metadata.get("monitor") == monitor else None
+        raise UnreachableError(words(error)) from error
+    monitor = str(newest.get("monitor", ""))
+    value = finite_scalar(best.get("value")) if best.get("monitor") == monitor else None
+    return Memory(str(newest.get(TEMPLATE_KEY, "")), monitor, value)
 
 
 def say(line: str, *, warn: bool = False) -> None:
@@ -151,74 +178,44 @@ def say(line: str, *, warn: bool = False) -> None:
     (wandb.termwarn if warn else wandb.termlog)(f"wandb_ckpt: {line}")
 
 
-def _build(publication: Publication) -> "wandb.Artifact":
-    checkpoint = publication.checkpoint
+def build(publication: Publication) -> "wandb.Artifact":
+    """Returns the artifact of a checkpoint, hashed but not logged.
+
+    Raises:
+        ValueError: wandb refuses it, or something else wrote to the frozen bytes.
+        OSError: The frozen bytes can't be read.
+    """
+    checkpoint, snapshot = publication.checkpoint, publication.snapshot
     artifact = wandb.Artifact(
         publication.name,
         type="model",
         description=describe(checkpoint),
-        metadata={**publication.metadata, **checkpoint.to_metadata()},
+        metadata={**publication.metadata, **checkpoint.to_metadata(), TEMPLATE_KEY: publication.template},
     )
-    snapshot = publication.snapshot
     snapshot.flush()
     for file in snapshot.files:
         # Frozen bytes need neither wandb's staging copy nor its cache copy.
         artifact.add_file(str(file.path), name=file.name, policy="immutable", skip_cache=True)
-    if changed := snapshot.changed_files():
-        raise ValueError(
-            f"something else wrote to {', '.join(changed)} after it was saved, so its bytes are not those of "
-            "the checkpoint. Let nothing else write to this path, or pass policy='mutable' to copy at save time"
-        )
+    snapshot.check_unchanged()
     return artifact
 
 
-def _log(publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
-    try:
-        return _log_to(publication.run, publication, artifact)
-    except UsageError:  # what wandb raises for a finished run
-        with _reopened(publication.run) as run:
-            return (
-                _log_to(run, publication, artifact).wait() if not run.offline else _log_to(run, publication, artifact)
-            )
-
-
-def _log_to(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
+def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
+    """Logs an artifact with its aliases, and notes the best value in the run's summary."""
     run.log_artifact(artifact, aliases=list(publication.aliases))
-    _note_best(run, publication)
+    checkpoint = publication.checkpoint
+    if checkpoint.is_best:
+        # Where a run has several such callbacks, `best_epoch` is that of the first, who has the default name.
+        epoch = "best_epoch" if publication.is_default_name else f"best_{checkpoint.monitor}_epoch"
+        run.summary.update({f"best_{checkpoint.monitor}": checkpoint.value, epoch: checkpoint.epoch})
     return artifact
 
 
-def _note_best(run: "wandb.Run", publication: Publication) -> None:
-    checkpoint = publication.checkpoint
-    if not checkpoint.is_best:
-        return
-    # Where a run has several such callbacks, `best_epoch` is that of the first, who has the default name.
-    epoch = "best_epoch" if publication.is_default_name else f"best_{checkpoint.monitor}_epoch"
-    run.summary.update({f"best_{checkpoint.monitor}": checkpoint.value, epoch: checkpoint.epoch})
-
-
-@contextmanager
-def _reopened(run: "wandb.Run") -> Iterator["wandb.Run"]:
-    again = wandb.init(
-        entity=run.entity,
-        project=run.project,
-        id=run.id,
-        resume=None if run.offline else "must",
-        reinit="create_new",
-        mode="offline" if run.offline else "online",
-        settings=wandb.Settings(base_url=run.settings.base_url, api_key=run.settings.api_key, console="off"),
-    )
-    state = 0
-    try:
-        state = 0 if run.offline or _api(run).run(run.path).state != "failed" else 1
-        yield again
-    finally:
-        again.finish(exit_code=state)
-
-
-def _api(run: "wandb.Run") -> "wandb.Api":
+def api_of(run: "wandb.Run") -> "wandb.Api":
+    """Returns an API for the server that the run is on."""
     return wandb.Api(overrides={"base_url": run.settings.base_url}, api_key=run.settings.api_key)
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """Returns what an error says, or its name where it says nothing."""
     return str(error) or type(error).__name__

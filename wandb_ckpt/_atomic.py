@@ -22,30 +22,39 @@ from pathlib import Path
 
 PREFIX = ".wandb_ckpt-"
 
+# What a SavedModel consists of (tensorflow/python/saved_model/constants.py; the metadata is tf_keras's).
+_SAVED_MODEL = frozenset(
+    {"assets", "assets.extra", "debug", "fingerprint.pb", "keras_metadata.pb", "saved_model.pb", "variables"}
+)
+
 
 class PrivateFolder:
     """The folder beside a target in which one save is written, kept and put in place from.
 
     Args:
-        target: The path that the save is meant for; its parent folder exists.
+        path: The path that the save is meant for; its parent folder exists. Where it is a link it stays one, as it
+            does when the parent writes through it: what it points to is replaced.
 
     Raises:
         OSError: The folder can't be made (no permission, read-only or full file system).
     """
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.root = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=target.parent))
+    def __init__(self, path: str) -> None:
+        self.name = Path(path).name
+        self.target = Path(os.path.realpath(path))
+        self.root = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=self.target.parent))
         self.partial = self.root / "partial"
         self.content = self.root / "content"
         self.partial.mkdir()
 
     def place(self) -> None:
         """Puts what was written to `partial` at the target, and keeps the same bytes in `content`."""
-        _keep_mode(self.target, self.partial / self.target.name)
+        _keep_mode(self.target, self.partial / self.name)
         self.partial.rename(self.content)
         linked = self.root / "linked"
         link_tree(self.content, linked)
+        if (linked / self.name).exists():
+            (linked / self.name).rename(linked / self.target.name)
         _place_all(linked.rename(self.root / "placing"), self.target.parent)
 
     def remove(self) -> None:
@@ -61,13 +70,35 @@ def link_tree(source: Path, target: Path) -> None:
 def finish_killed_saves(folder: Path) -> None:
     """Finishes what a killed process was putting in place in `folder`, and sweeps what it left half written.
 
-    Complete bytes are finished, never deleted: a TF prefix is several files, and a kill may have come
-    between two of them.
+    A save that was complete is put in place, because a TF prefix is several files, and the kill may have come
+    between two of them; unless something newer is there by now.
     """
     for root in _left_by_dead_processes(folder):
-        if (root / "placing").is_dir() and not _is_placed(root / "content", folder):
-            _place_all(root / "placing", folder)
+        placing = root / "placing"
+        if placing.is_dir():
+            _finish(placing, root / "content", folder)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _finish(placing: Path, content: Path, folder: Path) -> None:
+    for entry in _in_order(placing):
+        target = folder / entry.name
+        if entry.is_dir() and not any(_is_same_tree(entry, new) for new in content.iterdir()):
+            _carry_over(entry, target)  # the swap was done: this is the old folder
+        elif _newest(target) <= _newest(entry):
+            _place_one(entry, target)
+
+
+def _is_same_tree(one: Path, other: Path) -> bool:
+    files = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
+    pairs = [(one / name, other / name) for name in files]
+    return all(there.is_file() and filecmp.cmp(here, there, shallow=False) for here, there in pairs)
+
+
+def _newest(path: Path) -> int:
+    """Returns the newest modification time of a file, or of the files in a folder; 0 where there is none."""
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def _own_prefix() -> str:
@@ -82,15 +113,6 @@ def _left_by_dead_processes(folder: Path) -> Iterator[Path]:
             yield root
 
 
-def _is_placed(content: Path, folder: Path) -> bool:
-    """Returns whether `folder` has the bytes of `content` already (the kill came after the last step)."""
-    files = [path for path in content.rglob("*") if path.is_file()]
-    places = [folder / path.relative_to(content) for path in files]
-    return all(
-        place.is_file() and filecmp.cmp(path, place, shallow=False) for path, place in zip(files, places, strict=True)
-    )
-
-
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -102,21 +124,33 @@ def _is_alive(pid: int) -> bool:
 
 
 def _place_all(placing: Path, folder: Path) -> None:
-    """Moves every entry of `placing` into `folder`, a TF prefix's index and `checkpoint` file after its data."""
-    for entry in sorted(placing.iterdir(), key=lambda path: (path.name == "checkpoint", path.suffix == ".index")):
+    for entry in _in_order(placing):
         _place_one(entry, folder / entry.name)
     placing.rmdir()
+
+
+def _in_order(placing: Path) -> list[Path]:
+    """Returns the entries in the order of placing: a TF prefix's index and `checkpoint` file after its data."""
+    return sorted(placing.iterdir(), key=lambda path: (path.name == "checkpoint", path.suffix == ".index"))
 
 
 def _place_one(entry: Path, target: Path) -> None:
     if entry.is_dir() and target.is_dir():
         _exchange(entry, target)
+        _carry_over(entry, target)
         shutil.rmtree(entry)
     elif target.is_dir():
         # The words that ModelCheckpoint looks for to say that the path is a folder.
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
     else:
         entry.replace(target)
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Moves what others keep in a SavedModel's folder (logs, notes) from the old folder to the new one."""
+    for entry in old.iterdir():
+        if entry.name not in _SAVED_MODEL and not (new / entry.name).exists():
+            entry.rename(new / entry.name)
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -2,9 +2,8 @@
 
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +87,9 @@ class PublishingMixin:
         self._observer: SaveObserver | None = None
         self._publisher = Publisher()
         self._collection: _Collection | None = None
+        self._epoch = 0
         self._last_batch: int | None = None
+        self._updates_before: int | None = None
         self._warned: set[str] = set()
 
     def _check_numbers(self) -> None:
@@ -113,6 +114,8 @@ class PublishingMixin:
         """Takes the model, as every Keras callback does."""
         super().set_model(model)  # type: ignore[misc]
         self._given_model = model
+        if self.monitor_op is _undecided:  # this model's metrics may decide
+            self.monitor_op = None
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
         self._observer = SaveObserver(self.model)
 
@@ -138,7 +141,9 @@ class PublishingMixin:
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes the epoch, for saves within it."""
-        self._epoch = epoch
+        self._epoch, self._last_batch = epoch, None
+        if "{batch" in self.filepath:
+            self._updates_before = _step_of(self.model)
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -204,12 +209,14 @@ class PublishingMixin:
         if self.monitor_op is not None:
             return
         self.monitor_op = self._family_monitor_op()
-        if self.monitor_op is None and not self.save_best_only:
+        if self.monitor_op is not None:
+            return
+        unknown = f"Keras can't tell whether a higher or a lower {self.monitor} is better"
+        if not self.save_best_only:
             self.monitor_op = _undecided
-            self._warn_once(
-                f"Keras can't tell whether a higher or a lower {self.monitor} is better, so no version gets the "
-                "alias 'best'. Pass mode='min' or mode='max'."
-            )
+            self._warn_once(f"{unknown}, so no version gets the alias 'best'. Pass mode='min' or mode='max'.")
+        elif self.save_freq != "epoch":  # at an epoch's end Keras says so itself
+            raise ArgumentError(f"{unknown}, which save_best_only=True needs. Pass mode='min' or mode='max'.")
 
     def _hide_nan(self, logs: Mapping[str, Any]) -> None:
         """Keeps a NaN from becoming the first best, by giving the parent a best that NaN is not better than.
@@ -228,60 +235,77 @@ class PublishingMixin:
         """Adds the epoch's last batch to the logs for a path with `{batch}`, which Keras itself can't fill here."""
         if "{batch" not in self.filepath or self.save_freq != "epoch" or "batch" in logs:
             return logs
-        steps = (self.params or {}).get("steps")
-        batches = self._last_batch + 1 if self._last_batch is not None else steps
+        batches = self._batches_of_epoch()
         return logs if batches is None else {**logs, "batch": batches}
 
+    def _batches_of_epoch(self) -> int | None:
+        if self._last_batch is not None:
+            return self._last_batch + 1
+        # tf_keras calls no batch hooks for saves at an epoch's end.
+        steps: int | None = (self.params or {}).get("steps")
+        updates = _step_of(self.model)
+        return steps if steps is not None or updates is None else updates - (self._updates_before or 0)
+
     def _take(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
-        """Publishes a save, unless it is another worker's, which that worker's parent has removed again."""
-        if self._family_is_chief() and (save.is_remote or _exists(save.path)):
-            self._publish(save, batch, logs)
-        else:
+        """Publishes a save, unless it is another worker's, which that worker's parent removes again."""
+        if not self._family_is_chief():
             save.forget()
+            return
+        try:
+            self._publish(save, batch, logs)
+        except Exception as error:
+            # What was saved is on the disk: nothing that goes wrong with publishing it may end training.
+            logger.debug("Publishing %s failed", save.path, exc_info=True)
+            save.forget()
+            self._record_failure(save, batch, f"it could not be kept for publishing: {_artifact.words(error)}")
 
     def _publish(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
         run = _artifact.active_run(self._run)
-        collection = None if run is None or _artifact.is_disabled(run) else self._find_collection(run)
-        if run is None or collection is None:
-            self._drop(save, batch, logs, has_run=run is not None)
+        if run is None:
+            raise NoActiveRunError("no W&B run is active any more; keep the run open until training ends")
+        collection = self._find_collection(run)
+        if collection is None:  # a disabled run
+            save.forget()
             return
-        checkpoint = self._checkpoint(save, collection.tracker, batch, logs)
+        snapshot = self._freeze(save, collection)
+        checkpoint = self._checkpoint(save, snapshot, collection.tracker, batch, logs)
         if checkpoint.is_best:
             _keep_best(collection.claim, checkpoint.best)
-        aliases = aliases_for(checkpoint, self._aliases)
-        try:
-            snapshot = self._freeze(save, collection)
-        except OSError as error:
-            save.forget()
-            reason = f"its bytes could not be kept for publishing: {error}"
-            self._publisher.record_failure(checkpoint, collection.name, aliases, reason)
-            return
-        is_default = collection.name == default_artifact_name(collection.run_id)
         self._publisher.submit(
-            Publication(run, collection.name, checkpoint, snapshot, aliases, self._metadata, is_default)
+            Publication(
+                run,
+                collection.name,
+                checkpoint,
+                snapshot,
+                aliases_for(checkpoint, self._aliases),
+                self._metadata,
+                Path(self.filepath).name,
+                collection.name == default_artifact_name(collection.run_id),
+            )
         )
 
-    def _drop(self, save: Save, batch: int | None, logs: Mapping[str, Any], *, has_run: bool) -> None:
-        """Forgets a save that no run wants: a disabled run's on purpose, else as a failure that is named."""
-        save.forget()
-        if not has_run:
-            checkpoint = self._checkpoint(save, BestTracker(), batch, logs)
-            reason = "no W&B run is active any more: keep the run open until training ends"
-            self._publisher.record_failure(checkpoint, self._artifact_name or "", (), reason)
+    def _record_failure(self, save: Save, batch: int | None, reason: str) -> None:
+        checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
+        name = self._artifact_name or (self._collection.name if self._collection else "checkpoint")
+        self._publisher.record_failure(checkpoint, name, (), reason)
 
     def _freeze(self, save: Save, collection: _Collection) -> Snapshot:
         if save.is_remote:
-            raise OSError("checkpoints in remote stores are not published yet; save to this disk")
+            raise OSError(
+                "it is in a remote store, and only checkpoints on this disk are published; save to this disk"
+            )
         home = collection.folder / collection.name / f"{time.time_ns()}"
         return freeze(save, home, copy=self._policy == "mutable")
 
-    def _checkpoint(self, save: Save, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]) -> Checkpoint:
+    def _checkpoint(
+        self, save: Save, snapshot: Snapshot, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
+    ) -> Checkpoint:
         value, mode = finite_scalar(logs.get(self.monitor)), self._direction()
         is_best = tracker.observe(value, mode)
         keras_version, backend = self._family_facts()
         return Checkpoint(
             path=save.path,
-            format=format_of(save.path, is_folder=Path(save.path).is_dir()),
+            format=format_of(save.path, is_folder=snapshot.is_folder),
             epoch=self._epoch,
             batch=batch,
             step=_step_of(self.model),
@@ -312,18 +336,20 @@ class PublishingMixin:
             return None
         if self._collection is None or self._collection.run_id != run.id:
             folder = _artifact.run_folder(run)
-            claimed = self._claim(run.id, folder / "names")
-            best = claimed.best
-            if best is None and run.resumed:
-                best = self._ask_best(run, claimed.name)
+            names = self._candidate_names(run.id)
+            known = self._recall(run, names)
+            claimed = self._claim(folder / "names", [known[0], *names] if known else names)
+            best = claimed.best if claimed.best is not None or known is None else known[1]
             self._collection = _Collection(run.id, claimed, folder, BestTracker(best))
             self._continue_best(best)
         return self._collection
 
-    def _claim(self, run_id: str, folder: Path) -> Claim:
-        names = candidate_names(run_id, self.filepath, self.monitor)
+    def _candidate_names(self, run_id: str) -> tuple[str, ...]:
         if self._artifact_name is not None:
-            names = (self._artifact_name,)
+            return (self._artifact_name,)
+        return candidate_names(run_id, self.filepath, self.monitor)
+
+    def _claim(self, folder: Path, names: Sequence[str]) -> Claim:
         claimant = f"{self.filepath}\n{self.monitor}"
         try:
             return claim(folder, names, claimant)
@@ -331,19 +357,29 @@ class PublishingMixin:
             logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
             return Claim(names[0], folder / names[0], claimant)
 
-    def _ask_best(self, run: "wandb.Run", name: str) -> float | None:
+    def _recall(self, run: "wandb.Run", names: tuple[str, ...]) -> tuple[str, float | None] | None:
+        """Returns the name and the best value under which a resumed run, or a given name, has our versions."""
+        if run.offline or not (run.resumed or self._artifact_name):
+            return None
         pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt")
         try:
-            return pool.submit(_artifact.best_so_far, run, name, self.monitor).result(_ASK_TIMEOUT)
+            return pool.submit(self._look_up, run, names).result(_ASK_TIMEOUT)
         except (_artifact.UnreachableError, TimeoutError) as error:
-            logger.warning(
-                "The best %s so far of the resumed run is not known, so best starts anew: %s",
-                self.monitor,
-                error,
-            )
+            reason = _artifact.words(error)
+            logger.warning("The best %s so far is not known, so best starts anew: %s", self.monitor, reason)
             return None
         finally:
             pool.shutdown(wait=False)
+
+    def _look_up(self, run: "wandb.Run", names: tuple[str, ...]) -> tuple[str, float | None] | None:
+        for name in names:
+            memory = _artifact.recall(run, name)
+            if memory is None:
+                return None
+            is_ours = self._artifact_name or memory.template in ("", Path(self.filepath).name)
+            if is_ours and memory.monitor in ("", self.monitor):
+                return name, memory.best
+        return None
 
     def _continue_best(self, best: float | None) -> None:
         """Gives the parent the best value of the resumed run, unless it has one."""
@@ -375,7 +411,7 @@ def summary(outcomes: Iterable[Outcome]) -> str:
     """Returns one line that says what became of all checkpoints."""
     outcomes = tuple(outcomes)
     parts = [_counted(outcomes, state) for state in ("committed", "offline", "pending", "failed")]
-    best = [outcome for outcome in outcomes if "best" in outcome.aliases and outcome.version]
+    best = [outcome for outcome in outcomes if outcome.checkpoint.is_best and outcome.version]
     text = f"{outcomes[-1].artifact}: {', '.join(filter(None, parts))}"
     if best:
         text += f"; best is {best[-1].version} ({best[-1].checkpoint.monitor} = {best[-1].checkpoint.value:.6g})"
@@ -415,19 +451,15 @@ def _for_path(logs: Mapping[str, Any] | None) -> dict[str, Any]:
 def _is_nan(value: Any) -> bool:
     try:
         return math.isnan(value)
-    except (TypeError, ValueError):  # None, arrays
+    except (TypeError, ValueError, OverflowError):  # None, arrays, huge whole numbers
         return False
 
 
 def _is_infinite(value: Any) -> bool:
     try:
         return math.isinf(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
-
-
-def _exists(path: str) -> bool:
-    return os.path.lexists(path) or os.path.lexists(f"{path}.index")
 
 
 def _step_of(model: Any) -> int | None:

@@ -5,9 +5,15 @@ for the same path and monitor (a cell of a notebook that is run again) goes on w
 """
 
 import json
+import os
+import shutil
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from wandb_ckpt._checkpoint import finite_scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +54,38 @@ def claim(folder: Path, names: Iterable[str], claimant: str) -> Claim:
     name = ""
     for name in names:
         file = folder / f"{name}.json"
-        try:
-            with file.open("x", encoding="utf-8") as new:
-                new.write(_encoded(claimant, None))
+        if _create(file, claimant):
             return Claim(name, file, claimant)
-        except FileExistsError:
-            owner = json.loads(file.read_text(encoding="utf-8") or "{}")
-            if owner.get("claimant") == claimant:
-                return Claim(name, file, claimant, owner.get("best"))
+        owner = _owner(file)
+        if owner.get("claimant") == claimant:
+            return Claim(name, file, claimant, finite_scalar(owner.get("best")))
     return Claim(name, folder / f"{name}.json", claimant)
+
+
+def _create(file: Path, claimant: str) -> bool:
+    """Makes the claim unless there is one; complete at once, so that nobody ever reads half of it."""
+    aside = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    aside.write_text(_encoded(claimant, None), encoding="utf-8")
+    try:
+        os.link(aside, file)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        if file.exists():
+            return False
+        shutil.copyfile(aside, file)
+    finally:
+        aside.unlink()
+    return True
+
+
+def _owner(file: Path) -> dict[str, Any]:
+    """Returns what a claim says; a damaged one is somebody's, nobody knows whose."""
+    try:
+        owner = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
 
 
 def _encoded(claimant: str, best: float | None) -> str:

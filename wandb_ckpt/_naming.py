@@ -11,6 +11,7 @@ from wandb_ckpt.errors import ArgumentError
 _NAME = re.compile(r"[a-zA-Z0-9_\-.]+")
 NAME_MAX = 128
 _VERSION = re.compile(r"v\d+")
+_OURS = re.compile(r"best|epoch_\d+(_batch_\d+)?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
@@ -32,7 +33,8 @@ def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
     """Returns `aliases` as a tuple if W&B takes each of them.
 
     Raises:
-        ArgumentError: One is empty, has `/` or `:`, or is a version (`v3`), which only W&B itself gives.
+        ArgumentError: One is empty, has `/` or `:`, is a version (`v3`), which only W&B itself gives, or is one that
+            the callback sets where it is true (`best`, `epoch_3`).
     """
     if isinstance(aliases, str):
         raise ArgumentError(f"aliases={aliases!r} is one string: expected a list such as [{aliases!r}].")
@@ -41,6 +43,11 @@ def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
             raise ArgumentError(
                 f"aliases has {alias!r}, which W&B does not take: expected a non-empty string without '/' "
                 "and ':' that is no version such as 'v3'. Rename or drop it."
+            )
+        if _OURS.fullmatch(alias):
+            raise ArgumentError(
+                f"aliases has {alias!r}, which the callback itself gives to the version that it is true of: expected "
+                "an alias for every version. Rename or drop it."
             )
     return aliases
 

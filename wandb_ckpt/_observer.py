@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wandb_ckpt._atomic import PrivateFolder
+from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class SaveObserver:
     def __init__(self, model: Any) -> None:
         self._observed = model
         self._saves: list[Save] = []
+        self._tidied: set[Path] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed, name)
@@ -68,26 +69,30 @@ class SaveObserver:
 
     def _save(self, save: Callable[..., Any], filepath: Any, args: Any, kwargs: Any) -> None:
         path = os.fspath(filepath)
-        folder = None if "://" in path else _private_folder(path)
+        folder = None if "://" in path else self._private_folder(path)
         if folder is None:
             save(filepath, *args, **kwargs)
         else:
             _save_atomically(save, folder, args, kwargs)
         self._saves.append(Save(path, folder))
 
+    def _private_folder(self, path: str) -> PrivateFolder | None:
+        try:
+            self._tidy(Path(os.path.realpath(path)).parent)
+            return PrivateFolder(path)
+        except OSError:
+            # The parent may still be able to write into an existing file; what is wrong is for it to say.
+            return None
 
-def _private_folder(path: str) -> PrivateFolder | None:
-    try:
-        # A link at the path stays a link, as it does when the parent writes through it.
-        return PrivateFolder(Path(os.path.realpath(path)))
-    except OSError:
-        # The parent may still be able to write into an existing file; what is wrong is for it to say.
-        return None
+    def _tidy(self, folder: Path) -> None:
+        if folder not in self._tidied:
+            self._tidied.add(folder)
+            finish_killed_saves(folder)
 
 
 def _save_atomically(save: Callable[..., Any], folder: PrivateFolder, args: Any, kwargs: Any) -> None:
     try:
-        save(str(folder.partial / folder.target.name), *args, **kwargs)
+        save(str(folder.partial / folder.name), *args, **kwargs)
         folder.place()
     except BaseException:
         folder.remove()

@@ -9,10 +9,11 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
-from wandb_ckpt import _artifact
+from wandb_ckpt import _artifact, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
 
@@ -60,7 +61,7 @@ class Outcome:
         return f"{self.artifact} {moment} {self.state}{end} ({self.path})"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     index: int
     publication: Publication
@@ -126,7 +127,7 @@ class Publisher:
                     _artifact.say(f"publishing {self._amount()} …")
                     next_line = time.monotonic() + _SAY_AGAIN
                 self._lock.wait(timeout=_POLL)
-            return not self._working
+            return not self._waiting and not self._in_flight
 
     def _start(self) -> None:
         self._working = True
@@ -186,43 +187,54 @@ class Publisher:
             self._settle(self._in_flight[0])
 
     def _hand_over(self, job: _Job) -> None:
-        run = job.publication.run
         try:
             job.artifact = _artifact.hand_over(job.publication)
+        except _artifact.FinishedError:
+            self._publish_into_finished(job)
         except _artifact.RefusedError as error:
-            self._finish(self._waiting, "failed", reason=str(error))
+            self._finish(job, "failed", reason=str(error))
         except _artifact.UnreachableError as error:
             self._note_unreachable(job, str(error))
         else:
-            if run.offline:
-                self._finish(self._waiting, "offline")
+            if job.publication.run.offline:
+                self._finish(job, "offline")
             else:
-                self._move_to_flight()
+                self._move(self._waiting, self._in_flight)
+
+    def _publish_into_finished(self, first: _Job) -> None:
+        """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
+        with self._lock:
+            jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
+        try:
+            versions = _reopen.publish([job.publication for job in jobs])
+        except _artifact.UnreachableError as error:
+            self._note_unreachable(first, str(error))
+        for job, version in zip(jobs, versions, strict=True):
+            self._finish(job, "committed" if version else "offline", version=version)
 
     def _settle(self, job: _Job) -> None:
         try:
             version = _artifact.settle(job.artifact, timeout=1)
+        except _artifact.LostError:
+            self._move(self._in_flight, self._waiting)
         except _artifact.RefusedError as error:
-            self._finish(self._in_flight, "failed", reason=str(error))
+            self._finish(job, "failed", reason=_why_refused(job, str(error)))
         except _artifact.UnreachableError as error:
             self._note_unreachable(job, str(error))
         else:
             if version is not None:
-                self._finish(self._in_flight, "committed", version=version)
+                self._finish(job, "committed", version=version)
 
-    def _move_to_flight(self) -> None:
+    def _move(self, source: deque[_Job], target: deque[_Job]) -> None:
         with self._lock:
-            self._in_flight.append(self._waiting.popleft())
+            target.append(source.popleft())
             self._last_progress = time.monotonic()
 
-    def _finish(
-        self, queue: deque[_Job], state: State, *, version: str | None = None, reason: str | None = None
-    ) -> None:
-        job = queue[0]
+    def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state == "committed":
             job.publication.snapshot.release()
         with self._lock:
-            queue.popleft()
+            (self._waiting if job in self._waiting else self._in_flight).remove(job)
             outcome = self._outcomes[job.index]
             path = Path(outcome.checkpoint.path) if state == "committed" else outcome.path
             outcome = replace(outcome, state=state, version=version, reason=reason, path=path)
@@ -234,7 +246,7 @@ class Publisher:
         if state == "failed":
             logger.warning("%s", outcome)
 
-    def _note_unreachable(self, job: _Job, reason: str) -> None:
+    def _note_unreachable(self, job: _Job, reason: str) -> NoReturn:
         with self._lock:
             known = self._outcomes[job.index].reason is not None
             self._outcomes[job.index] = replace(self._outcomes[job.index], reason=reason)
@@ -270,6 +282,15 @@ class _Unreachable(Exception):  # noqa: N818 - a signal within this module, not 
 def _is_exiting() -> bool:
     # The interpreter marks its main thread as dead before it joins the others.
     return not threading.main_thread().is_alive()
+
+
+def _why_refused(job: _Job, reason: str) -> str:
+    """Returns why an upload failed; where the bytes have changed meanwhile, wandb only says that it failed."""
+    try:
+        job.publication.snapshot.check_unchanged()
+    except ValueError as error:
+        return str(error)
+    return reason
 
 
 def _pending(publication: Publication) -> Outcome:

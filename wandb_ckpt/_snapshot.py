@@ -47,9 +47,17 @@ class Snapshot:
         """Size of all files in bytes."""
         return sum(file.size for file in self.files)
 
-    def changed_files(self) -> list[str]:
-        """Returns the names of files that something else has written to since they were frozen."""
-        return [file.name for file in self.files if not file.is_unchanged()]
+    def check_unchanged(self) -> None:
+        """Checks that nothing else has written to the files since they were frozen.
+
+        Raises:
+            ValueError: Something has; says to which.
+        """
+        if changed := [file.name for file in self.files if not file.is_unchanged()]:
+            raise ValueError(
+                f"something else wrote to {', '.join(changed)} after it was saved, so its bytes are not those of "
+                "the checkpoint. Let nothing else write to this path, or pass policy='mutable' to copy at save time"
+            )
 
     def flush(self) -> None:
         """Flushes the bytes to the disk. The checkpoint itself shares them, so it is flushed as well."""
@@ -74,12 +82,12 @@ def freeze(save: Save, home: Path, *, copy: bool = False) -> Snapshot:
         copy: Copy the bytes, for files that something else writes to in place.
 
     Raises:
-        OSError: The bytes can't be kept (disk full, no permission).
+        OSError: The bytes can't be kept (disk full, no permission), or there are none.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
     if save.folder is None:
         return _snapshot(_copied(Path(save.path), home), Path(save.path).name)
-    name = save.folder.target.name
+    name = save.folder.name
     if copy:
         shutil.copytree(save.folder.content, home / "content")
         save.folder.remove()
@@ -122,6 +130,8 @@ def _snapshot(root: Path, name: str) -> Snapshot:
     is_folder = (content / name).is_dir()
     base = content / name if is_folder else content
     paths = sorted(path for path in base.rglob("*") if path.is_file())
+    if not paths:
+        raise FileNotFoundError(errno.ENOENT, "the model's save wrote no file", name)
     return Snapshot(root, tuple(_frozen(path, base) for path in paths), is_folder)
 
 

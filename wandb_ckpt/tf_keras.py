@@ -70,6 +70,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         policy: Literal["immutable", "mutable"] = "immutable",
         **kwargs: Any,
     ) -> None:
+        _check_names(kwargs)
         super().__init__(
             fspath(filepath),  # tf_keras 2.21 calls .endswith() on it
             monitor=monitor,
@@ -100,6 +101,12 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
 
     def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
         return self.monitor_op  # tf_keras sets it when it is made
+
+
+def _check_names(kwargs: Mapping[str, Any]) -> None:
+    # tf_keras 2.21 takes any keyword, and drops those that it does not know.
+    if unknown := sorted(set(kwargs) - {"period", "load_weights_on_restart"}):
+        raise TypeError(f"WandbModelCheckpoint got unexpected keyword arguments: {', '.join(unknown)}")
 
 
 def _check_options(options: Any) -> Any:
