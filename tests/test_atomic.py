@@ -100,7 +100,7 @@ def test_a_folder_killed_after_the_swap_stays_new(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
-    """A new SavedModel takes the old one's place whole, and other files in the folder stay; also without renameat2."""
+    """A new SavedModel takes the old one's place whole, other files in the folder stay; also without renameat2."""
     if not exchange:
         monkeypatch.setattr("sys.platform", "darwin")
     for name in ("saved_model.pb", "variables/old", "log.csv", "notes/a.txt"):

@@ -160,7 +160,7 @@ def test_a_given_name_shared_by_two_runs_has_one_best(start_run: Any, tmp_path: 
 
 
 def test_a_model_with_a_save_of_its_own(start_run: Any, tmp_path: Path) -> None:
-    """What a custom save() wrote is published, under the names that it chose; where it wrote nothing, that is said."""
+    """What a custom save() wrote is published under the names that it chose; where it wrote nothing, that is said."""
     run = start_run()
 
     class Custom(keras.Sequential):
