@@ -2,11 +2,8 @@
 
 import logging
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,13 +11,11 @@ from wandb_ckpt import _artifact
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
-from wandb_ckpt._claim import Claim, claim
 from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
+from wandb_ckpt._destination import Destination, find_destination
 from wandb_ckpt._naming import (
-    candidate_names,
     check_aliases,
     check_artifact_name,
-    default_artifact_name,
 )
 from wandb_ckpt._observer import Save, SaveObserver
 from wandb_ckpt._publisher import Outcome, Publisher
@@ -31,23 +26,6 @@ if TYPE_CHECKING:
     import wandb
 
 logger = logging.getLogger("wandb_ckpt")
-
-# How long the beginning of a resumed training waits to learn the best value so far, in seconds.
-_ASK_TIMEOUT = 20.0
-
-
-@dataclass(slots=True)
-class _Collection:
-    """Where this callback's checkpoints go within one run."""
-
-    run_id: str
-    claim: Claim
-    folder: Path
-    tracker: BestTracker
-
-    @property
-    def name(self) -> str:
-        return self.claim.name
 
 
 class PublishingMixin:
@@ -86,7 +64,7 @@ class PublishingMixin:
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
         self._publisher = Publisher()
-        self._collection: _Collection | None = None
+        self._destination: Destination | None = None
         self._epoch = 0
         self._last_batch: int | None = None
         self._updates_before: int | None = None
@@ -126,7 +104,7 @@ class PublishingMixin:
             NoActiveRunError: There is no active W&B run.
         """
         if self._family_is_chief():
-            self._find_collection(self._require_run())
+            self._find_destination(self._require_run())
         _finish_killed_saves_at(self.filepath)
         super().on_train_begin(logs)  # type: ignore[misc]
 
@@ -263,39 +241,36 @@ class PublishingMixin:
         run = _artifact.active_run(self._run)
         if run is None:
             raise NoActiveRunError("no W&B run is active any more; keep the run open until training ends")
-        collection = self._find_collection(run)
-        if collection is None:  # a disabled run
+        destination = self._find_destination(run)
+        if destination is None:  # a disabled run
             save.forget()
             return
-        snapshot = self._freeze(save, collection)
-        checkpoint = self._checkpoint(save, snapshot, collection.tracker, batch, logs)
+        snapshot = self._freeze(save, destination)
+        checkpoint = self._checkpoint(save, snapshot, destination.tracker, batch, logs)
         if checkpoint.is_best:
-            _keep_best(collection.claim, checkpoint.best)
+            destination.keep_best()
         self._publisher.submit(
             Publication(
                 run,
-                collection.name,
+                destination.name,
                 checkpoint,
                 snapshot,
                 aliases_for(checkpoint, self._aliases),
                 self._metadata,
                 Path(self.filepath).name,
-                collection.name == default_artifact_name(collection.run_id),
+                destination.is_default,
             )
         )
 
     def _record_failure(self, save: Save, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
-        name = self._artifact_name or (self._collection.name if self._collection else "checkpoint")
+        name = self._artifact_name or (self._destination.name if self._destination else "checkpoint")
         self._publisher.record_failure(checkpoint, name, (), reason)
 
-    def _freeze(self, save: Save, collection: _Collection) -> Snapshot:
+    def _freeze(self, save: Save, destination: Destination) -> Snapshot:
         if save.is_remote:
-            raise OSError(
-                "it is in a remote store, and only checkpoints on this disk are published; save to this disk"
-            )
-        home = collection.folder / collection.name / f"{time.time_ns()}"
-        return freeze(save, home, copy=self._policy == "mutable")
+            raise OSError("it is in a remote store: only checkpoints on this disk are published")
+        return freeze(save, destination.new_folder(), copy=self._policy == "mutable")
 
     def _checkpoint(
         self, save: Save, snapshot: Snapshot, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
@@ -330,56 +305,14 @@ class PublishingMixin:
             )
         return run
 
-    def _find_collection(self, run: "wandb.Run") -> _Collection | None:
-        """Returns where checkpoints go in `run`; the best value so far comes with it when the run is resumed."""
+    def _find_destination(self, run: "wandb.Run") -> Destination | None:
+        """Returns where checkpoints go in `run`; `None` where that is nowhere, for a disabled run."""
         if _artifact.is_disabled(run):
             return None
-        if self._collection is None or self._collection.run_id != run.id:
-            folder = _artifact.run_folder(run)
-            names = self._candidate_names(run.id)
-            known = self._recall(run, names)
-            claimed = self._claim(folder / "names", [known[0], *names] if known else names)
-            best = claimed.best if claimed.best is not None or known is None else known[1]
-            self._collection = _Collection(run.id, claimed, folder, BestTracker(best))
-            self._continue_best(best)
-        return self._collection
-
-    def _candidate_names(self, run_id: str) -> tuple[str, ...]:
-        if self._artifact_name is not None:
-            return (self._artifact_name,)
-        return candidate_names(run_id, self.filepath, self.monitor)
-
-    def _claim(self, folder: Path, names: Sequence[str]) -> Claim:
-        claimant = f"{self.filepath}\n{self.monitor}"
-        try:
-            return claim(folder, names, claimant)
-        except OSError as error:  # nothing can be written into the run's folder
-            logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
-            return Claim(names[0], folder / names[0], claimant)
-
-    def _recall(self, run: "wandb.Run", names: tuple[str, ...]) -> tuple[str, float | None] | None:
-        """Returns the name and the best value under which a resumed run, or a given name, has our versions."""
-        if run.offline or not (run.resumed or self._artifact_name):
-            return None
-        pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt")
-        try:
-            return pool.submit(self._look_up, run, names).result(_ASK_TIMEOUT)
-        except (_artifact.UnreachableError, TimeoutError) as error:
-            reason = _artifact.words(error)
-            logger.warning("The best %s so far is not known, so best starts anew: %s", self.monitor, reason)
-            return None
-        finally:
-            pool.shutdown(wait=False)
-
-    def _look_up(self, run: "wandb.Run", names: tuple[str, ...]) -> tuple[str, float | None] | None:
-        for name in names:
-            memory = _artifact.recall(run, name)
-            if memory is None:
-                return None
-            is_ours = self._artifact_name or memory.template in ("", Path(self.filepath).name)
-            if is_ours and memory.monitor in ("", self.monitor):
-                return name, memory.best
-        return None
+        if self._destination is None or self._destination.run_id != run.id:
+            self._destination = find_destination(run, self.filepath, self.monitor, self._artifact_name)
+            self._continue_best(self._destination.tracker.best)
+        return self._destination
 
     def _continue_best(self, best: float | None) -> None:
         """Gives the parent the best value of the resumed run, unless it has one."""
@@ -465,13 +398,6 @@ def _is_infinite(value: Any) -> bool:
 def _step_of(model: Any) -> int | None:
     iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
     return None if iterations is None else int(iterations.numpy())
-
-
-def _keep_best(claim: Claim, best: float | None) -> None:
-    try:
-        claim.write(best)
-    except OSError as error:
-        logger.warning("Another callback of this run will not know the best value so far: %s", error)
 
 
 def _finish_killed_saves_at(filepath: str) -> None:

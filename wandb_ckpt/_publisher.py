@@ -199,7 +199,7 @@ class Publisher:
             if job.publication.run.offline:
                 self._finish(job, "offline")
             else:
-                self._move(self._waiting, self._in_flight)
+                self._note_handed_over()
 
     def _publish_into_finished(self, first: _Job) -> None:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
@@ -216,7 +216,7 @@ class Publisher:
         try:
             version = _artifact.settle(job.artifact, timeout=1)
         except _artifact.LostError:
-            self._move(self._in_flight, self._waiting)
+            self._take_back()
         except _artifact.RefusedError as error:
             self._finish(job, "failed", reason=_why_refused(job, str(error)))
         except _artifact.UnreachableError as error:
@@ -225,10 +225,16 @@ class Publisher:
             if version is not None:
                 self._finish(job, "committed", version=version)
 
-    def _move(self, source: deque[_Job], target: deque[_Job]) -> None:
+    def _note_handed_over(self) -> None:
         with self._lock:
-            target.append(source.popleft())
+            self._in_flight.append(self._waiting.popleft())
             self._last_progress = time.monotonic()
+
+    def _take_back(self) -> None:
+        """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
+        with self._lock:
+            self._waiting.extendleft(reversed(self._in_flight))
+            self._in_flight.clear()
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state == "committed":

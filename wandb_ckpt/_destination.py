@@ -1,0 +1,111 @@
+"""Where the checkpoints of one callback go within one run: the artifact's name, a folder, the best value so far."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wandb_ckpt import _artifact
+from wandb_ckpt._claim import Claim, claim
+from wandb_ckpt._decision import BestTracker
+from wandb_ckpt._naming import candidate_names, default_artifact_name
+
+if TYPE_CHECKING:
+    import wandb
+
+logger = logging.getLogger("wandb_ckpt")
+
+# How long the beginning of a resumed training waits to learn what W&B has of it, in seconds.
+_ASK_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the checkpoints of one callback go within one run.
+
+    Attributes:
+        run_id: The run.
+        claim: The callback's claim on the artifact's name.
+        folder: This package's folder in the run's own folder on this disk.
+        tracker: Knows the best value under the name, that of earlier parts of the run included.
+    """
+
+    run_id: str
+    claim: Claim
+    folder: Path
+    tracker: BestTracker
+
+    @property
+    def name(self) -> str:
+        """The artifact's name."""
+        return self.claim.name
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the name is the one that the first callback of a run has."""
+        return self.name == default_artifact_name(self.run_id)
+
+    def new_folder(self) -> Path:
+        """Returns a path for the next snapshot, at which there is nothing."""
+        return self.folder / self.name / f"{time.time_ns()}"
+
+    def keep_best(self) -> None:
+        """Keeps the best value for the next callback of this run that has the same claim."""
+        try:
+            self.claim.write(self.tracker.best)
+        except OSError as error:
+            logger.warning("Another callback of this run will not know the best value so far: %s", error)
+
+
+def find_destination(run: "wandb.Run", filepath: str, monitor: str, artifact_name: str | None) -> Destination:
+    """Returns where the checkpoints of a callback go.
+
+    Args:
+        run: The run; not a disabled one.
+        filepath: The callback's path, with placeholders.
+        monitor: What it monitors.
+        artifact_name: The name that the user gave, if any.
+    """
+    folder = _artifact.run_folder(run)
+    names = (artifact_name,) if artifact_name else candidate_names(run.id, filepath, monitor)
+    known = _recall(run, names, filepath, monitor) if run.resumed or artifact_name else None
+    claimed = _claim(folder / "names", (known[0], *names) if known else names, f"{filepath}\n{monitor}")
+    best = claimed.best if claimed.best is not None or known is None else known[1]
+    return Destination(run.id, claimed, folder, BestTracker(best))
+
+
+def _claim(folder: Path, names: Sequence[str], claimant: str) -> Claim:
+    try:
+        return claim(folder, names, claimant)
+    except OSError as error:  # nothing can be written into the run's folder
+        logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
+        return Claim(names[0], folder / names[0], claimant)
+
+
+def _recall(run: "wandb.Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:
+    """Returns the name under which W&B has earlier versions of the callback, and the best value, if it has any."""
+    if run.offline:
+        return None
+    pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_ask")
+    try:
+        return pool.submit(_look_up, run, names, filepath, monitor).result(_ASK_TIMEOUT)
+    except (_artifact.UnreachableError, TimeoutError) as error:
+        logger.warning("The best %s so far is not known, so best starts anew: %s", monitor, _artifact.words(error))
+        return None
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _look_up(run: "wandb.Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:
+    for name in names:
+        memory = _artifact.recall(run, name)
+        if memory is None:
+            return None
+        # wandb's own callback leaves no template; with a name that the user gave there is nothing to choose.
+        is_ours = len(names) == 1 or memory.template in ("", Path(filepath).name)
+        if is_ours and memory.monitor in ("", monitor):
+            return name, memory.best
+    return None
