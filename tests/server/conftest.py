@@ -10,14 +10,6 @@ import httpx
 import pytest
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`Artifact.new_file` of wandb 0.31 leaves its temporary folder to the garbage collector, which warns of it."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"))
-
-
 @pytest.fixture
 def api(server: Any) -> Any:
     """The public API of the client, pointed at the server."""
