@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,21 @@ def test_staging_folder_that_can_not_be_made(project: str, tmp_path: Path, serve
     assert code == 0, output
     assert "outcomes ['failed', 'failed', 'failed']" in output
     assert "please set WANDB_DATA_DIR" in output
+
+
+def test_an_upload_that_takes_long(own_server: OwnServer, tmp_path: Path) -> None:
+    """A server that is slow with an upload neither loses the checkpoint nor holds the process open for nothing."""
+    body = """
+    wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    fit(callback, At(1, lambda: os.kill(int(os.environ["SERVER_PID"]), signal.SIGSTOP)), epochs=2)
+    print("outcomes", [o.state for o in callback.checkpoints], flush=True)
+    os.kill(int(os.environ["SERVER_PID"]), signal.SIGCONT)
+    while any(o.state == "pending" for o in callback.checkpoints):
+        time.sleep(0.2)
+    print("after", [(o.state, o.version) for o in callback.checkpoints], flush=True)
+    """
+    body = "import wandb_ckpt._publisher as publisher; publisher.PATIENCE = 4\n" + textwrap.dedent(body)
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "after [('committed', 'v0'), ('committed', 'v1')]" in output

@@ -8,7 +8,7 @@ from typing import Any
 
 import wandb
 from wandb.errors import UsageError
-from wandb.sdk.artifacts.exceptions import WaitTimeoutError
+from wandb.sdk.mailbox import HandleAbandonedError
 
 from wandb_ckpt._checkpoint import METADATA_KEYS, Checkpoint, finite_scalar
 from wandb_ckpt._description import describe
@@ -124,18 +124,20 @@ def hand_over(publication: Publication) -> "wandb.Artifact":
         raise UnreachableError(words(error)) from error
 
 
-def settle(artifact: "wandb.Artifact", timeout: int) -> str | None:
-    """Returns the committed version such as `v3`, or `None` if that takes longer than `timeout` seconds.
+def settle(artifact: "wandb.Artifact") -> str:
+    """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
+
+    It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
 
     Raises:
         RefusedError: The upload failed for good.
-        LostError: wandb gave the upload up because the run is being finished.
+        LostError: wandb, or its service, gave the upload up.
         UnreachableError: It is not known whether the version was committed.
     """
     try:
-        return artifact.wait(timeout=timeout).version
-    except WaitTimeoutError:
-        return None
+        return artifact.wait().version
+    except HandleAbandonedError as error:
+        raise LostError(words(error)) from error
     except ValueError as error:
         raise (LostError if "context canceled" in str(error) else RefusedError)(words(error)) from error
     except Exception as error:  # as above

@@ -1,17 +1,19 @@
 """Publishes checkpoints in order, in the background; owns what is pending and what became of each.
 
-One thread publishes, and lives only while there is work. A second one does nothing but hold the process open until
-the first is done, so what is pending is published after an exception or Ctrl-C too, for a bounded time.
+Its threads live only while there is work: one hands checkpoints over to wandb, one waits for wandb's uploads, and one
+does nothing but hold the process open meanwhile, for a bounded time, so that what is pending is published after an
+exception or Ctrl-C too.
 """
 
 import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from wandb_ckpt import _artifact, _reopen
 from wandb_ckpt._artifact import Publication
@@ -76,7 +78,7 @@ class Publisher:
         self._outcomes: list[Outcome] = []
         self._waiting: deque[_Job] = deque()
         self._in_flight: deque[_Job] = deque()
-        self._working = False
+        self._running: set[str] = set()
         self._last_progress = time.monotonic()
         self._failures: deque[Outcome] = deque()
 
@@ -97,8 +99,10 @@ class Publisher:
             self._outcomes.append(_pending(publication))
             self._waiting.append(job)
             self._last_progress = time.monotonic()
-            if not self._working:
-                self._start()
+            # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
+            self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
+            # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
+            self._run("wandb_ckpt_exit", self._hold_exit, daemon=False)
             self._lock.notify_all()
 
     def record_failure(self, checkpoint: Checkpoint, name: str, aliases: tuple[str, ...], reason: str) -> None:
@@ -122,86 +126,79 @@ class Publisher:
         """
         next_line = time.monotonic() + _QUIET
         with self._lock:
-            while self._working and not self._is_stuck():
+            while self._is_busy() and not self._is_stuck():
                 if time.monotonic() >= next_line:
                     _artifact.say(f"publishing {self._amount()} …")
                     next_line = time.monotonic() + _SAY_AGAIN
                 self._lock.wait(timeout=_POLL)
-            return not self._waiting and not self._in_flight
+            return not self._is_busy()
 
-    def _start(self) -> None:
-        self._working = True
-        # A daemon, because a call of wandb's can hang for many minutes while its server is away (0.31).
-        threading.Thread(target=self._work, name="wandb_ckpt", daemon=True).start()
-        # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
-        threading.Thread(target=self._hold_exit, name="wandb_ckpt_exit", daemon=False).start()
+    def _is_busy(self) -> bool:
+        return bool(self._waiting or self._in_flight)
 
-    def _work(self) -> None:
+    def _run(self, name: str, work: Callable[[], None], *, daemon: bool) -> None:
+        """Starts a thread, unless the one of that name is running. Called with the lock held."""
+        if name not in self._running:
+            self._running.add(name)
+            threading.Thread(target=self._guard, args=(name, work), name=name, daemon=daemon).start()
+
+    def _guard(self, name: str, work: Callable[[], None]) -> None:
         try:
-            self._work_until_done()
+            work()
         except Exception:
             logger.exception("Publishing stopped at an error of wandb_ckpt's own; please report it")
-            self._end()
+            with self._lock:
+                self._running.discard(name)
 
-    def _work_until_done(self) -> None:
-        pause = _FIRST_PAUSE
-        while not self._is_done():
-            try:
-                self._step()
-                pause = _FIRST_PAUSE
-            except _Unreachable:
-                self._wait_for_news(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _is_done(self) -> bool:
-        """Returns whether nothing is left to do; then no thread works until the next submit."""
+    def _next_or_end(self, queue: deque[_Job], name: str) -> _Job | None:
+        """Returns the next job; where there is none, the thread of that name is over."""
         with self._lock:
-            if not self._waiting and not self._in_flight:
-                self._end()
-            return not self._working
-
-    def _end(self) -> None:
-        with self._lock:
-            self._working = False
+            if queue:
+                return queue[0]
+            self._running.discard(name)
             self._lock.notify_all()
+            return None
 
     def _hold_exit(self) -> None:
         """Keeps the process alive while there is work, as long as `flush` would wait."""
         said = False
         with self._lock:
-            while self._working:
-                if _is_exiting():
-                    if self._is_stuck():
-                        return self._name_what_is_left()
-                    if not said:
-                        _artifact.say(f"publishing {self._amount()} before the process exits …")
-                        said = True
+            while self._is_busy() and not (_is_exiting() and self._is_stuck()):
+                if _is_exiting() and not said:
+                    _artifact.say(f"publishing {self._amount()} before the process exits …")
+                    said = True
                 self._lock.wait(timeout=_POLL)
-        return None
+            self._running.discard("wandb_ckpt_exit")
+            self._name_what_is_left()
 
-    def _step(self) -> None:
-        """Hands over what is waiting; when nothing is, looks after the oldest upload."""
-        if self._waiting:
-            self._hand_over(self._waiting[0])
-        else:
-            self._settle(self._in_flight[0])
+    def _hand_over_all(self) -> None:
+        pause = _FIRST_PAUSE
+        while job := self._next_or_end(self._waiting, "wandb_ckpt_hand_over"):
+            if self._hand_over(job):
+                pause = _FIRST_PAUSE
+            else:
+                self._wait_for_news(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _hand_over(self, job: _Job) -> None:
+    def _hand_over(self, job: _Job) -> bool:
+        """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
             job.artifact = _artifact.hand_over(job.publication)
         except _artifact.FinishedError:
-            self._publish_into_finished(job)
+            return self._publish_into_finished(job)
         except _artifact.RefusedError as error:
             self._finish(job, "failed", reason=str(error))
         except _artifact.UnreachableError as error:
             self._note_unreachable(job, str(error))
+            return False
         else:
             if job.publication.run.offline:
                 self._finish(job, "offline")
             else:
                 self._note_handed_over()
+        return True
 
-    def _publish_into_finished(self, first: _Job) -> None:
+    def _publish_into_finished(self, first: _Job) -> bool:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
         with self._lock:
             jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
@@ -209,32 +206,35 @@ class Publisher:
             versions = _reopen.publish([job.publication for job in jobs])
         except _artifact.UnreachableError as error:
             self._note_unreachable(first, str(error))
+            return False
         for job, version in zip(jobs, versions, strict=True):
             self._finish(job, "committed" if version else "offline", version=version)
+        return True
 
-    def _settle(self, job: _Job) -> None:
-        try:
-            version = _artifact.settle(job.artifact, timeout=1)
-        except _artifact.LostError:
-            self._take_back()
-        except _artifact.RefusedError as error:
-            self._finish(job, "failed", reason=_why_refused(job, str(error)))
-        except _artifact.UnreachableError as error:
-            self._note_unreachable(job, str(error))
-        else:
-            if version is not None:
-                self._finish(job, "committed", version=version)
+    def _settle_all(self) -> None:
+        while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
+            try:
+                self._finish(job, "committed", version=_artifact.settle(job.artifact))
+            except _artifact.LostError:
+                self._take_back()
+            except _artifact.RefusedError as error:
+                self._finish(job, "failed", reason=_why_refused(job, str(error)))
+            except _artifact.UnreachableError as error:
+                self._note_unreachable(job, str(error))
+                self._wait_for_news(_LONGEST_PAUSE)
 
     def _note_handed_over(self) -> None:
         with self._lock:
             self._in_flight.append(self._waiting.popleft())
             self._last_progress = time.monotonic()
+            self._run("wandb_ckpt_settle", self._settle_all, daemon=True)
 
     def _take_back(self) -> None:
         """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
         with self._lock:
             self._waiting.extendleft(reversed(self._in_flight))
             self._in_flight.clear()
+            self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state == "committed":
@@ -252,13 +252,12 @@ class Publisher:
         if state == "failed":
             logger.warning("%s", outcome)
 
-    def _note_unreachable(self, job: _Job, reason: str) -> NoReturn:
+    def _note_unreachable(self, job: _Job, reason: str) -> None:
         with self._lock:
             known = self._outcomes[job.index].reason is not None
             self._outcomes[job.index] = replace(self._outcomes[job.index], reason=reason)
         if not known:
             logger.warning("W&B can't take %s now, and will be asked again: %s", job.publication.name, reason)
-        raise _Unreachable
 
     def _wait_for_news(self, seconds: float) -> None:
         """Waits for the next checkpoint, the end of the process, or `seconds`."""
@@ -279,10 +278,6 @@ class Publisher:
             logger.warning("wandb is still uploading when the process exits: %s", self._outcomes[job.index])
         for job in self._waiting:
             logger.warning("Not published, for W&B could not be reached: %s", self._outcomes[job.index])
-
-
-class _Unreachable(Exception):  # noqa: N818 - a signal within this module, not an error that anybody sees
-    pass
 
 
 def _is_exiting() -> bool:
