@@ -178,12 +178,7 @@ def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # no hard links here (FAT, some network file systems)
-        _clone_or_copy(source, target)
-
-
-def _clone_or_copy(source: str, target: str) -> None:
-    shutil.copyfile(source, target)
-    shutil.copymode(source, target)
+        shutil.copy(source, target)
 
 
 def _keep_mode(old: Path, new: Path) -> None:
