@@ -1,4 +1,4 @@
-"""The `wandb-ckpt` command."""
+"""`wandb-ckpt serve`: the embedded W&B server."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +11,11 @@ if TYPE_CHECKING:
     from wandb_ckpt.server import ServerInfo
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="wandb-ckpt")
-def main() -> None:
-    """Keras checkpoints as versions of W&B artifacts."""
-
-
 def _default_data_dir() -> Path:
     return Path(click.get_app_dir("wandb-ckpt")) / "server"
 
 
-@main.command()
+@click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
@@ -33,7 +27,7 @@ def _default_data_dir() -> Path:
 )
 @click.option("--any-key", is_flag=True, help="For tests: any key of 40 or more characters is a user of its own.")
 @click.option("--gc", is_flag=True, help="Free the space of what was deleted, and exit.")
-def serve(host: str, port: int, data_dir: Path, any_key: bool, gc: bool) -> None:
+def command(host: str, port: int, data_dir: Path, any_key: bool, gc: bool) -> None:
     """Run the embedded W&B server on this machine until Ctrl-C.
 
     Any wandb client can use it: set WANDB_BASE_URL and WANDB_API_KEY to what the first line says. The key is

@@ -1,0 +1,20 @@
+"""What holds for every command of `wandb-ckpt`."""
+
+from pathlib import Path
+
+import pytest
+
+from wandb_ckpt.cli import main
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests: they run outside the checkout")
+def test_every_command_and_option_is_documented() -> None:
+    """The README names each command and each of its options, and each option has a help text."""
+    text = README.read_text(encoding="utf-8")
+    for name, command in main.commands.items():
+        assert f"wandb-ckpt {name}" in text
+        for option in command.params:
+            assert option.opts[0] in text, f"{name} {option.opts[0]}"
+            assert option.help

@@ -1,0 +1,18 @@
+"""The `wandb-ckpt` command: each subcommand is one call of the library, and the words for what came of it.
+
+One module per subcommand; what is heavy is imported when a subcommand runs, so that `--help` is quick.
+"""
+
+import click
+
+from wandb_ckpt.cli import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wandb-ckpt")
+def main() -> None:
+    """Keras checkpoints as versions of W&B artifacts."""
+
+
+for _module in (serve,):
+    main.add_command(_module.command)
