@@ -18,7 +18,7 @@ from wandb_ckpt.errors import ArgumentError
 # W&B's limit on top-level metadata keys (wandb/sdk/artifacts/_validators.py, 0.31).
 _METADATA_MAX = 100
 TEMPLATE_KEY = "template"
-_RESERVED = METADATA_KEYS | {TEMPLATE_KEY}
+OUR_KEYS = METADATA_KEYS | {TEMPLATE_KEY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if not isinstance(metadata or {}, Mapping):
         raise ArgumentError(f"metadata={metadata!r} is no mapping: expected a dict of JSON values.")
     metadata = dict(metadata or {})
-    if clash := sorted(_RESERVED & set(metadata)):
+    if clash := sorted(OUR_KEYS & set(metadata)):
         raise ArgumentError(f"metadata has {clash}, which the callback itself sets. Rename these keys.")
-    if len(metadata) + len(_RESERVED) > _METADATA_MAX:
+    if len(metadata) + len(OUR_KEYS) > _METADATA_MAX:
         raise ArgumentError(
-            f"metadata has {len(metadata)} keys: W&B takes {_METADATA_MAX}, and {len(_RESERVED)} are the "
+            f"metadata has {len(metadata)} keys: W&B takes {_METADATA_MAX}, and {len(OUR_KEYS)} are the "
             "callback's. Nest some of them: only the top level counts."
         )
     try:

@@ -90,13 +90,12 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
         DamagedCheckpointError: A file is not what the manifest says.
         NoActiveRunError: `text` is only an alias, and there is no active run.
     """
-    run = _usable_run()
-    online = None if run is None or run.offline else run
-    artifact = _find(_completed(parse_ref(text), run), online, text)
+    online = _online(_usable_run())
+    artifact = find(text)
     folder = _download_whole(artifact, root)
     if online is not None:
         online.use_artifact(artifact)
-    return Fetched(_full_name(artifact), _located(folder, artifact.manifest.entries), dict(artifact.metadata))
+    return Fetched(full_name(artifact), _located(folder, artifact.manifest.entries), dict(artifact.metadata))
 
 
 # ---- finding -----------------------------------------------------------------------------------------------
@@ -107,15 +106,28 @@ def _usable_run() -> "wandb.Run | None":
     return None if run is None or is_disabled(run) else run
 
 
-def _find(ref: Ref, online: "wandb.Run | None", text: str) -> "wandb.Artifact":
-    api = _api(online)
+def _online(run: "wandb.Run | None") -> "wandb.Run | None":
+    return None if run is None or run.offline else run
+
+
+def find(text: str) -> "wandb.Artifact":
+    """Returns the version that a ref names.
+
+    Raises:
+        ArgumentError: `text` is no ref.
+        CheckpointNotFoundError: There is no such version.
+        NoActiveRunError: `text` is only an alias, and there is no active run.
+    """
+    run = _usable_run()
+    ref, api = _completed(parse_ref(text), run), api_for(_online(run))
     if not api.artifact_exists(str(ref)):
         raise CheckpointNotFoundError(_not_found(api, ref, own=parse_ref(text).name is None))
     artifact: wandb.Artifact = api.artifact(str(ref))
     return artifact
 
 
-def _full_name(artifact: "wandb.Artifact") -> str:
+def full_name(artifact: "wandb.Artifact") -> str:
+    """Returns `entity/project/name:v3`."""
     # `qualified_name` ends with the alias that it was found by (0.31), which may move.
     return f"{artifact.qualified_name.rpartition(':')[0]}:{artifact.version}"
 
@@ -153,7 +165,8 @@ def _not_found(api: "wandb.Api", ref: Ref, *, own: bool) -> str:
     return f"There is no artifact {path} of type 'model', or no access to it.{where} Expected such as {_EXAMPLES}."
 
 
-def _api(run: "wandb.Run | None") -> "wandb.Api":
+def api_for(run: "wandb.Run | None") -> "wandb.Api":
+    """Returns an API for the server that the run is on; without one, for the server that wandb is set to."""
     if run is None:
         return wandb.Api()
     return wandb.Api(overrides={"base_url": run.settings.base_url}, api_key=run.settings.api_key)
@@ -170,7 +183,7 @@ def _download_whole(artifact: "wandb.Artifact", root: str | PathLike[str] | None
         artifact.download(root=root, skip_cache=True)
         if damaged := _drop_damaged(artifact, folder):
             raise DamagedCheckpointError(
-                f"{_full_name(artifact)} is damaged: {', '.join(damaged)} did not come with the digest that the "
+                f"{full_name(artifact)} is damaged: {', '.join(damaged)} did not come with the digest that the "
                 "manifest says, and was removed. Take another version, or look at the store that keeps the files."
             )
     return folder

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from wandb_ckpt.cli import main
@@ -11,10 +12,13 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests: they run outside the checkout")
 def test_every_command_and_option_is_documented() -> None:
-    """The README names each command and each of its options, and each option has a help text."""
+    """The README names each command and each of its options, and each has a help text."""
     text = README.read_text(encoding="utf-8")
     for name, command in main.commands.items():
         assert f"wandb-ckpt {name}" in text
-        for option in command.params:
-            assert option.opts[0] in text, f"{name} {option.opts[0]}"
-            assert option.help
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                assert parameter.human_readable_name in command.help, f"{name} {parameter.name}"
+            else:
+                assert parameter.opts[0] in text, f"{name} {parameter.opts[0]}"
+                assert parameter.help

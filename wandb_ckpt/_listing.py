@@ -1,0 +1,264 @@
+"""What there is on W&B: projects, models and their versions, as frozen records."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import wandb
+from wandb.errors import CommError
+
+from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._collection import api_for, find
+from wandb_ckpt.errors import ArgumentError, CheckpointNotFoundError
+
+_TYPE = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One project."""
+
+    entity: str
+    name: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One committed version of a model.
+
+    Attributes:
+        entity: Who has the project.
+        project: The project that the collection is in.
+        name: The collection's name.
+        version: `v3`.
+        aliases: Its aliases in this collection, without the version itself.
+        metadata: Its metadata, as W&B keeps it.
+        size: Of all its files, in bytes.
+        digest: Of its manifest: equal ones have equal files.
+        created_at: ISO 8601.
+        is_link: Whether the collection has only a link to it, as a registry does.
+    """
+
+    entity: str
+    project: str
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    size: int
+    digest: str
+    created_at: str
+    is_link: bool = False
+
+    @property
+    def ref(self) -> str:
+        """The version in full: `entity/project/name:v3`."""
+        return f"{self.entity}/{self.project}/{self.name}:{self.version}"
+
+    @property
+    def number(self) -> int:
+        """The N of `vN`."""
+        return int(self.version[1:])
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The facts of the checkpoint, as far as the metadata has them."""
+        file, form = self.metadata.get("file"), self.metadata.get("format")
+        return Checkpoint.from_metadata(self.metadata, path=str(file or ""), format=str(form or ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One collection of versions.
+
+    Attributes:
+        entity: Who has the project.
+        project: The project.
+        name: The collection's name.
+        versions: Newest first.
+    """
+
+    entity: str
+    project: str
+    name: str
+    versions: tuple[Version, ...]
+
+    @property
+    def foremost(self) -> Version | None:
+        """The version that is `best`; else the newest, if there is any."""
+        best = [version for version in self.versions if "best" in version.aliases]
+        return next(iter(best or self.versions), None)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a version, by its manifest."""
+
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """Everything about one version.
+
+    Attributes:
+        version: What a list of versions has of it.
+        files: Its files.
+        run: The run that logged it, `entity/project/id`; `None` when it is not known any more.
+        links: Where it is linked to, `entity/project/collection:v0` each.
+        description: Markdown.
+        url: Its page.
+    """
+
+    version: Version
+    files: tuple[File, ...]
+    run: str | None
+    links: tuple[str, ...]
+    description: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is below a path: projects, models or versions."""
+
+    level: Literal["projects", "models", "versions"]
+    items: tuple[Project, ...] | tuple[Model, ...] | tuple[Version, ...]
+
+
+def browse(path: str) -> Listing:
+    """Returns what is below a path.
+
+    Args:
+        path: Empty or `entity/` for projects; `project` or `entity/project` for models; `project/name` or
+            `entity/project/name` for versions. Two parts are first taken for `project/name`.
+
+    Raises:
+        ArgumentError: It is no path.
+        CheckpointNotFoundError: There is nothing of that name.
+    """
+    if not path or path.endswith("/"):
+        return Listing("projects", list_projects(path[:-1] or None))
+    parts = path.count("/") + 1
+    if parts == 1:
+        return Listing("models", list_models(path))
+    try:
+        return Listing("versions", list_versions(path))
+    except CheckpointNotFoundError:
+        if parts > 2:
+            raise
+    try:
+        return Listing("models", list_models(path))
+    except CheckpointNotFoundError as error:
+        raise CheckpointNotFoundError(
+            f"There is neither a model nor a project {path!r}, or no access to it: expected 'project', "
+            "'entity/project', 'project/name' or 'entity/project/name'. `wandb-ckpt ls` lists your projects."
+        ) from error
+
+
+def list_projects(entity: str | None = None) -> tuple[Project, ...]:
+    """Returns the projects of an entity, by default one's own.
+
+    Raises:
+        Exception: What wandb raises, as for the others here.
+    """
+    found = api_for(None).projects(entity)
+    return tuple(
+        Project(entity=each.entity, name=each.name, created_at=each.created_at)
+        for each in sorted(found, key=lambda each: str(each.created_at), reverse=True)
+    )
+
+
+def list_models(project: str) -> tuple[Model, ...]:
+    """Returns the models of a project, `[entity/]project`, the newest first, each with its versions.
+
+    Raises:
+        CheckpointNotFoundError: There is no such project.
+    """
+    _check_path(project, most=2)
+    api = api_for(None)
+    try:
+        types = {each.name for each in api.artifact_types(project)}
+    except ValueError as error:  # wandb says that it can't parse the answer, which has no project (0.31)
+        raise CheckpointNotFoundError(
+            f"There is no project {project!r}, or no access to it: expected 'project' or 'entity/project'. "
+            "`wandb-ckpt ls` lists your own."
+        ) from error
+    collections = api.artifact_collections(project, _TYPE) if _TYPE in types else ()
+    return tuple(
+        Model(entity=each.entity, project=each.project, name=each.name, versions=_sorted(each.artifacts()))
+        for each in collections
+    )
+
+
+def list_versions(path: str) -> tuple[Version, ...]:
+    """Returns the versions of a model, `[[entity/]project/]name`, newest first.
+
+    Raises:
+        CheckpointNotFoundError: There is no such model.
+    """
+    _check_path(path, most=3)
+    api = api_for(None)
+    if not api.artifact_collection_exists(path, _TYPE):
+        raise CheckpointNotFoundError(
+            f"There is no model {path!r}, or no access to it: expected 'project/name' or 'entity/project/name'. "
+            "`wandb-ckpt ls PROJECT` lists a project's."
+        )
+    return _sorted(api.artifacts(_TYPE, path))
+
+
+def look_up(ref: str) -> Details:
+    """Returns everything about the version that a ref names.
+
+    Raises:
+        ArgumentError: It is no ref.
+        CheckpointNotFoundError: There is no such version.
+    """
+    artifact = find(ref)
+    entries = artifact.manifest.entries
+    return Details(
+        version=version_of(artifact),
+        files=tuple(File(name, entry.size or 0, str(entry.digest)) for name, entry in sorted(entries.items())),
+        run=_run_of(artifact),
+        links=tuple(each.qualified_name for each in artifact.linked_artifacts),
+        description=artifact.description or "",
+        url=artifact.url,
+    )
+
+
+def version_of(artifact: "wandb.Artifact") -> Version:
+    """Returns the record of one of wandb's artifacts that is committed."""
+    return Version(
+        entity=artifact.entity,
+        project=artifact.project,
+        name=artifact.name.partition(":")[0],
+        version=artifact.version,
+        aliases=tuple(alias for alias in artifact.aliases if alias != artifact.version),
+        metadata=dict(artifact.metadata),
+        size=artifact.size,
+        digest=artifact.digest,
+        created_at=artifact.created_at,
+        is_link=artifact.is_link,
+    )
+
+
+def _sorted(artifacts: "Iterator[wandb.Artifact]") -> tuple[Version, ...]:
+    return tuple(sorted(map(version_of, artifacts), key=lambda version: version.number, reverse=True))
+
+
+def _run_of(artifact: "wandb.Artifact") -> str | None:
+    try:
+        run = artifact.logged_by()
+    except (CommError, ValueError):  # the run was deleted
+        return None
+    return None if run is None else "/".join(run.path)
+
+
+def _check_path(path: str, most: int) -> None:
+    parts = path.split("/")
+    if len(parts) > most or not all(parts) or ":" in path:
+        expected = "'project' or 'entity/project'" if most == 2 else "'project/name' or 'entity/project/name'"
+        raise ArgumentError(f"{path!r} is no such path: expected {expected}, without a version.")

@@ -1,0 +1,102 @@
+"""`wandb-ckpt ls`: projects, models, versions."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wandb_ckpt.cli._failure import in_one_line
+from wandb_ckpt.cli._output import Column, age, number, say_aside, say_json, say_table, size
+
+if TYPE_CHECKING:
+    from wandb_ckpt._listing import Model, Project, Version
+
+_PROJECTS = (Column("PROJECT", fold=True), Column("AGE", right=True))
+_MODELS = (
+    Column("MODEL", fold=True),
+    Column("VERSIONS", right=True),
+    Column("BEST", fold=True),
+    Column("EPOCH", right=True),
+    Column("SIZE", right=True),
+    Column("AGE", right=True),
+)
+_VERSIONS = (
+    Column("VERSION"),
+    Column("VALUE", fold=True),
+    Column("ALIASES", fold=True),
+    Column("EPOCH", right=True),
+    Column("SIZE", right=True),
+    Column("AGE", right=True),
+)
+
+
+@click.command("ls")
+@click.argument("path", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all that is known.")
+def command(path: str, as_json: bool) -> None:
+    """List projects, the models of a project, or the versions of a model.
+
+    PATH is nothing or ENTITY/ for projects, [ENTITY/]PROJECT for models, [ENTITY/]PROJECT/NAME for versions.
+    """
+    with in_one_line():
+        from wandb_ckpt._listing import browse
+
+        found = browse(path)
+    if as_json:
+        say_json([_plain(each) for each in found.items])
+    elif not found.items:
+        say_aside(f"There are no {found.level} here.")
+    else:
+        columns, row = _TABLES[found.level]
+        say_table(columns, map(row, found.items))
+
+
+def value_of(version: "Version") -> str:
+    """Returns the monitored value with its name: `val_loss 0.25`."""
+    checkpoint = version.checkpoint
+    return "" if checkpoint.value is None else f"{checkpoint.monitor} {number(checkpoint.value)}"
+
+
+def epoch_of(version: "Version") -> str:
+    """Returns the epoch, and the batch for a save within it: `3`, `3.99`."""
+    checkpoint = version.checkpoint
+    if checkpoint.epoch is None:
+        return ""
+    return f"{checkpoint.epoch}" if checkpoint.batch is None else f"{checkpoint.epoch}.{checkpoint.batch}"
+
+
+def _project_row(project: "Project") -> tuple[str, ...]:
+    return f"{project.entity}/{project.name}", age(project.created_at)
+
+
+def _model_row(model: "Model") -> tuple[str, ...]:
+    first = model.foremost
+    facts = ("", "", "") if first is None else (value_of(first), epoch_of(first), age(model.versions[0].created_at))
+    total = size(sum(version.size for version in model.versions))
+    return model.name, str(len(model.versions)), *facts[:2], total, facts[2]
+
+
+def _version_row(version: "Version") -> tuple[str, ...]:
+    aliases = " ".join(version.aliases)
+    return (
+        version.version,
+        value_of(version),
+        aliases,
+        epoch_of(version),
+        size(version.size),
+        age(version.created_at),
+    )
+
+
+def _plain(item: "Project | Model | Version") -> dict[str, Any]:
+    plain = asdict(item)
+    for version in plain.get("versions", ()):
+        version["ref"] = f"{version['entity']}/{version['project']}/{version['name']}:{version['version']}"
+    return plain if not hasattr(item, "ref") else {"ref": item.ref, **plain}
+
+
+_TABLES: dict[str, Any] = {
+    "projects": (_PROJECTS, _project_row),
+    "models": (_MODELS, _model_row),
+    "versions": (_VERSIONS, _version_row),
+}
