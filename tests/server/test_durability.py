@@ -188,6 +188,19 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(process: Process) -> Non
         assert uploader.commit(artifact["id"])["versionIndex"] == 0
 
 
+@pytest.mark.parametrize("size", [1_000_001, 2_000_000])
+def test_a_disk_that_is_full_within_the_last_piece(process: Process, size: int) -> None:
+    """A write that takes only a part of what it is given is noticed: no blob is shorter than its file."""
+    process.start(largest_file=1_000_000)
+    with process.client() as http:
+        uploader = Uploader(http, "p")
+        files = {"f": b"x" * size}
+        artifact = uploader.create(files)
+        (node,) = uploader.announce(artifact["id"], files)
+        assert uploader.put(node, files["f"]).status_code == 507
+    assert list((process.data_dir / "blobs").glob("??/*")) == []
+
+
 def test_a_full_disk_for_the_database(process: Process) -> None:
     """When even rows can't be written, requests fail with 507, reads go on, and nothing half is left."""
     process.start(largest_file=600_000)
@@ -271,6 +284,17 @@ def test_lost_bytes_are_told_and_mended(tmp_path: Path) -> None:
             "v0": b"precious",
             "v1": b"precious",
         }
+
+
+def test_damaged_bytes_are_mended_by_the_next_upload(shelf: Any, tmp_path: Path) -> None:
+    """A blob that the disk has damaged is replaced when the same bytes are uploaded again, under any name."""
+    uploader, blobs = shelf
+    uploader.log({"f": b"precious"})
+    (damaged,) = [path for path in (tmp_path / "data" / "blobs").glob("??/*") if path.read_bytes() == b"precious"]
+    damaged.write_bytes(b"preciouz")
+    Uploader(uploader.http, "p", "other").log({"g": b"precious"})
+    assert uploader.versions()["v0"]["files"] == {"f": b"precious"}
+    assert blobs() == 5  # the bytes once; of either version the manifest as uploaded and as it is given
 
 
 # Sweeps

@@ -63,33 +63,55 @@ async def put(request: Request) -> Response:
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isascii() and announced.isdecimal() else None
     with services.blobs.writer() as writer:
-        last_piece = await _receive(request, writer)
+        last_piece = await _receive(request, writer, size)
         blob = await to_thread.run_sync(_finish, writer, last_piece, size, target)
     etag = base64.b64decode(blob.md5).hex()
     return Response(status_code=200, headers={"ETag": f'"{etag}"'})
 
 
-async def _receive(request: Request, writer: BlobWriter) -> bytearray:
+class _Buffer:
+    """Memory for one piece of an upload."""
+
+    def __init__(self, size: int) -> None:
+        self._room = memoryview(bytearray(size))
+        self._filled = 0
+
+    def take(self, data: memoryview) -> memoryview:
+        """Keep as much as there is room for. Returns the rest."""
+        count = min(len(data), len(self._room) - self._filled)
+        self._room[self._filled : self._filled + count] = data[:count]
+        self._filled += count
+        return data[count:]
+
+    def empty(self) -> memoryview:
+        """What it has, which holds until the next `take()`."""
+        content, self._filled = self._room[: self._filled], 0
+        return content
+
+
+async def _receive(request: Request, writer: BlobWriter, size: int | None) -> memoryview:
     """Write what arrives, but for the last piece, which is given back."""
-    # While one piece is hashed and written in a thread, which both release Python's lock, the next one arrives.
+    # While one piece is hashed and written in a thread, which both release Python's lock, the next one arrives. Two
+    # buffers take turns: in fresh memory for each piece, the page faults cost more than the hashing.
     loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
-    waiting = bytearray()
+    filling, spare = _Buffer(_CHUNK if size is None else min(size, _CHUNK)), None
     try:
         async for chunk in request.stream():
-            waiting += chunk
-            if len(waiting) >= _CHUNK:
+            rest = memoryview(chunk)
+            while rest := filling.take(rest):
                 if writing is not None:
                     await writing
-                writing, waiting = loop.run_in_executor(None, writer.write, waiting), bytearray()
+                writing = loop.run_in_executor(None, writer.write, filling.empty())
+                filling, spare = spare or _Buffer(_CHUNK), filling
     finally:
         # Also when the client is gone: the file must not be closed under the thread's hands.
         if writing is not None:
             await writing
-    return waiting
+    return filling.empty()
 
 
-def _finish(writer: BlobWriter, last_piece: bytearray, size: int | None, target: _Target) -> Blob:
+def _finish(writer: BlobWriter, last_piece: memoryview, size: int | None, target: _Target) -> Blob:
     # All in one visit to a thread: most files are small, and a visit costs more than writing them.
     writer.write(last_piece)
     blob = writer.finish(size=size, md5=target.md5)
