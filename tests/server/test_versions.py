@@ -33,6 +33,54 @@ def test_versions_are_dense_and_aliases_move(start_run: Any, log: Any, api: Any)
         assert api.artifact(f"{run.entity}/{run.project}/m:{alias}").version == "v2"
 
 
+def test_a_number_names_its_version_only(start_run: Any, log: Any, api: Any, http: Any) -> None:
+    """`vN` as an alias is one until there is a version N, whose name it is from then on."""
+    with start_run() as run:
+        first = log(run, "m", {"f": b"0"}, ["v0", "v2", "best"])
+        name = f"{run.entity}/{run.project}/m"
+        assert set(first.aliases) == {"latest", "best"}
+        assert [api.artifact(f"{name}:{alias}").id for alias in ("v0", "v2")] == [first.id, first.id]
+        page = http.get(f"/{run.entity}/{run.project}/artifacts/model/m/v2")
+        assert (page.status_code, f"{name}:v0" in page.text) == (200, True)
+        later = [log(run, "m", {"f": bytes([n])}) for n in (1, 2)]
+        assert [api.artifact(f"{name}:{alias}").id for alias in ("v1", "v2")] == [version.id for version in later]
+        assert f"{name}:v2" in http.get(f"/{run.entity}/{run.project}/artifacts/model/m/v2").text
+
+
+def test_the_number_of_another_version_is_no_alias(start_run: Any, log: Any, api: Any) -> None:
+    """A version can't take the number of another, nor that of one that was deleted."""
+    from wandb.errors import CommError
+
+    with start_run() as run:
+        versions = [log(run, "m", {"f": bytes([n])}) for n in range(3)]
+        versions[1].delete(delete_aliases=True)
+        for taken in ("v0", "v1"):
+            with pytest.raises(ValueError, match="the number of another version"):
+                log(run, "m", {"f": b"new"}, [taken])
+            found = api.artifact(versions[2].qualified_name)
+            found.aliases.append(taken)
+            with pytest.raises(CommError, match="the number of another version"):
+                found.save()
+        assert api.artifact(f"{run.entity}/{run.project}/m:v0").id == versions[0].id
+        assert not api.artifact_exists(f"{run.entity}/{run.project}/m:v1")
+
+
+def test_a_number_that_went_to_another_meanwhile_costs_no_upload(start_run: Any, log: Any, api: Any) -> None:
+    """What asked for an alias that is another version's number by the time of its commit is committed without it."""
+    import wandb
+
+    with start_run() as run:
+        parts = wandb.Artifact("m", "model")
+        with parts.new_file("part") as file:
+            file.write("part")
+        run.upsert_artifact(parts, aliases=["v0", "whole"], distributed_id="one")
+    with start_run() as run:
+        quick = log(run, "m", {"f": b"quick"})
+        whole = run.finish_artifact(wandb.Artifact("m", "model"), distributed_id="one").wait()
+    assert (quick.version, whole.version, set(whole.aliases)) == ("v0", "v1", {"latest", "whole"})
+    assert api.artifact(f"{run.entity}/{run.project}/m:v0").id == quick.id
+
+
 def test_the_same_content_is_the_same_version(start_run: Any, log: Any, api: Any) -> None:
     """Logging content that is already there makes no version, but moves the aliases to it."""
     with start_run() as run:
@@ -288,7 +336,6 @@ def test_wrong_names_are_refused(graphql: Callable[..., Any], project: str) -> N
         {"artifactCollectionName": "a" * 129},
         {"artifactTypeName": "a" * 129},
         {"projectName": "a/b"},
-        {"aliases": [{"artifactCollectionName": "m", "alias": "v3"}]},
         {"aliases": [{"artifactCollectionName": "m", "alias": "a:b"}]},
         {"tags": [{"tagName": "a!"}]},
         {"metadata": "[1]"},

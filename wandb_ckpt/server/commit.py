@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from wandb_ckpt.server import ids, manifest
+from wandb_ckpt.server import aliasing, ids, manifest
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import InvalidRequestError
 from wandb_ckpt.server.manifest import ManifestEntry
 from wandb_ckpt.server.store import artifacts, collections, contents
 from wandb_ckpt.server.store.records import Artifact, Manifest, Membership, StoredObject
 
-__all__ = ["apply_aliases", "commit"]
+__all__ = ["commit"]
 
 _Files = dict[str, ManifestEntry]
 
@@ -59,19 +59,17 @@ def _finish(
         file_count=len(stored),
         manifest_blob=manifest_blob,
     )
-    apply_aliases(context, place, json.loads(artifact.wanted_aliases))
+    _put_aliases(context, place, json.loads(artifact.wanted_aliases))
 
 
 def _row(entry: ManifestEntry, stored: StoredObject | None) -> contents.NewEntry:
     return entry.path, entry.digest, entry.size, None if stored is None else stored.id, entry.ref
 
 
-def apply_aliases(context: Context, place: Membership, aliases: Iterable[str]) -> None:
-    """Move "latest" and the given aliases to a version; each is on one version of the collection only."""
-    for alias in dict.fromkeys(["latest", *aliases]):
-        collections.move_alias(context.db, place, alias)
-    artifacts.touch(context.db, place.artifact_id)
-    collections.touch(context.db, place.collection_id)
+def _put_aliases(context: Context, place: Membership, wanted: list[str]) -> None:
+    # Another version may have got that number during the upload: no reason to lose what was uploaded.
+    free = [alias for alias in wanted if not aliasing.names_another(context.db, place, alias)]
+    aliasing.make_latest(context.db, place, free)
 
 
 # Manifests

@@ -17,8 +17,7 @@ def find_membership(db: Database, project_id: int, name: str) -> Membership | No
 
 
 def find_in_collection(db: Database, collection_id: int, alias: str) -> Membership | None:
-    """The version of a collection by alias or `vN`."""
+    """The version of a collection by `vN` or alias; a number wins over an alias that looks like one."""
     number = version_number(alias)
-    if number is not None:
-        return collections.membership_versioned(db, collection_id, number)
-    return collections.membership_with_alias(db, collection_id, alias)
+    numbered = None if number is None else collections.membership_versioned(db, collection_id, number)
+    return numbered or collections.membership_with_alias(db, collection_id, alias)

@@ -61,13 +61,11 @@ def check_type_name(name: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """The alias, if a version may have it. `vN` is taken: it is a version itself."""
+    """The alias, if a version may have it."""
     if not 1 <= len(alias) <= 128 or re.search(r"[/:\x00-\x1f\x7f]", alias):
         raise InvalidRequestError(
             f"Invalid alias {_short(alias)}: expected 1 to 128 characters without slash and colon."
         )
-    if _VERSION.fullmatch(alias):
-        raise InvalidRequestError(f"Invalid alias {alias!r}: names of this form are the versions themselves.")
     return alias
 
 

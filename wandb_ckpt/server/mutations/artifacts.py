@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wandb_ckpt.server import aliasing
 from wandb_ckpt.server import commit as committing
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import ConflictError, InvalidRequestError
@@ -114,7 +115,7 @@ def _reuse(context: Context, same: Artifact, client_id: str | None, aliases: Seq
     _map_client_id(context, client_id, same)
     place = collections.membership_of(context.db, same.collection_id, same.id)
     assert place is not None
-    committing.apply_aliases(context, place, aliases)
+    aliasing.make_latest(context.db, place, aliases)
     return same
 
 
@@ -124,6 +125,7 @@ def _map_client_id(context: Context, client_id: str | None, artifact: Artifact) 
 
 
 def _new(context: Context, project: Project, sequence: Collection, data: Input, aliases: Sequence[str]) -> Artifact:
+    aliasing.check_free(sequence, aliases)
     run_name = data.get("run_name")
     created = artifacts.create(
         context.db,
@@ -194,7 +196,7 @@ def _set_own_aliases(context: Context, artifact: Artifact, aliases: Sequence[Inp
         if alias.membership_id == place.id and alias.alias not in wanted:
             collections.remove_alias(context.db, place, alias.alias)
     for name in wanted:
-        collections.move_alias(context.db, place, name)
+        aliasing.put(context.db, place, name)
 
 
 def delete_artifact(context: Context, data: Input) -> dict[str, Any]:

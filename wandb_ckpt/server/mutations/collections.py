@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wandb_ckpt.server import ids
-from wandb_ckpt.server.commit import apply_aliases
+from wandb_ckpt.server import aliasing, ids
 from wandb_ckpt.server.context import Context
 from wandb_ckpt.server.errors import ConflictError, InvalidRequestError, NotFoundError
 from wandb_ckpt.server.mutations.artifacts import Input, get_or_create_collection, tag_names
@@ -20,7 +19,7 @@ __all__ = ["MUTATIONS"]
 
 def add_aliases(context: Context, data: Input) -> dict[str, Any]:
     """Put aliases on a version, taking each from the one that had it."""
-    return _change_aliases(context, data, collections.move_alias)
+    return _change_aliases(context, data, aliasing.put)
 
 
 def delete_aliases(context: Context, data: Input) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def link_artifact(context: Context, data: Input) -> dict[str, Any]:
     with context.db.atomic(durable=True):
         portfolio = _portfolio(context, data, artifact)
         place = collections.add_membership(context.db, portfolio.id, artifact.id)
-        apply_aliases(context, place, aliases)
+        aliasing.make_latest(context.db, place, aliases)
     context.forget()
     return {"version_index": place.version_index, "artifact_membership": MembershipNode(context, place)}
 

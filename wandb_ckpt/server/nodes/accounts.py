@@ -111,7 +111,7 @@ class EntityNode:
                 "username": user.name,
                 "name": user.name,
                 "photo_url": None,
-                "account_type": None,
+                "account_type": "USER",
                 "api_key": None,
             }
         ]

@@ -179,7 +179,10 @@ def memberships_of_artifact(db: Database, artifact_id: int) -> list[Membership]:
 
 
 def add_membership(db: Database, collection_id: int, artifact_id: int) -> Membership:
-    """The version's place in the collection; a new one gets the next number, numbers are never used twice."""
+    """The version's place in the collection; a new one gets the next number, numbers are never used twice.
+
+    An alias that looks like that number goes: from now on it is the version's name.
+    """
     with db.atomic():
         if known := membership_of(db, collection_id, artifact_id):
             return known
@@ -197,6 +200,7 @@ def add_membership(db: Database, collection_id: int, artifact_id: int) -> Member
             number,
             now(),
         )
+        db.run("DELETE FROM aliases WHERE collection_id = ? AND alias = ?", collection_id, f"v{number}")
         return Membership(membership_id, collection_id, artifact_id, number, now())
 
 

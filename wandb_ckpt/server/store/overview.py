@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wandb_ckpt.server.run_state import shown_state
-from wandb_ckpt.server.store.database import Database, Value
+from wandb_ckpt.server.store.database import Database
 from wandb_ckpt.server.store.records import Project, Run, optional, record
 
 __all__ = [
@@ -222,6 +222,12 @@ _VERSION = """
         LEFT JOIN users ru ON ru.id = rp.user_id
 """
 
+_CALLED = """
+    m.id = coalesce(
+        (SELECT id FROM memberships WHERE collection_id = ? AND version_index = ?),
+        (SELECT membership_id FROM aliases WHERE collection_id = ? AND alias = ?))
+"""
+
 
 def versions(db: Database, collection_id: int, limit: int = -1, offset: int = 0) -> tuple[VersionSummary, ...]:
     """The versions of a collection, newest first; all of them unless a limit is given."""
@@ -235,19 +241,14 @@ def versions(db: Database, collection_id: int, limit: int = -1, offset: int = 0)
 
 
 def find_version(db: Database, collection_id: int, name: str) -> VersionSummary | None:
-    """One version of a collection by `vN` or by alias."""
-    where, value = _version_condition(name)
-    row = db.row(f"{_VERSION} WHERE m.collection_id = ? AND {where}", collection_id, value)
+    """One version of a collection by `vN` or by alias; a number wins over an alias that looks like one."""
+    row = db.row(f"{_VERSION} WHERE {_CALLED}", collection_id, _number(name), collection_id, name)
     return None if row is None else _version(row)
 
 
-def _version_condition(name: str) -> tuple[str, Value]:
-    if name.startswith("v") and name[1:].isdecimal() and name.isascii() and len(name) < 19:
-        return "m.version_index = ?", int(name[1:])
-    return (
-        "m.id = (SELECT membership_id FROM aliases WHERE collection_id = m.collection_id AND alias = ?)",
-        name,
-    )
+def _number(name: str) -> int | None:
+    is_number = name.startswith("v") and name[1:].isdecimal() and name.isascii() and len(name) < 19
+    return int(name[1:]) if is_number else None
 
 
 def _version(row: sqlite3.Row) -> VersionSummary:
