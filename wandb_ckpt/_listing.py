@@ -1,6 +1,6 @@
 """What there is on W&B: projects, models and their versions, as frozen records."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -189,15 +189,26 @@ def list_models(project: str) -> tuple[Model, ...]:
         ) from error
     collections = api.artifact_collections(project, _TYPE) if _TYPE in types else ()
     return tuple(
-        Model(entity=each.entity, project=each.project, name=each.name, versions=_sorted(each.artifacts()))
+        Model(entity=each.entity, project=each.project, name=each.name, versions=_versions(each))
         for each in collections
     )
 
 
 def list_versions(path: str) -> tuple[Version, ...]:
-    """Returns the versions of a model, `[[entity/]project/]name`, newest first.
+    """Returns the versions of a model, newest first.
 
     Raises:
+        ArgumentError: `path` is no path.
+        CheckpointNotFoundError: There is no such model.
+    """
+    return tuple(map(version_of, list_artifacts(path)))
+
+
+def list_artifacts(path: str) -> "tuple[wandb.Artifact, ...]":
+    """Returns the versions of a model, `[[entity/]project/]name`, newest first, as wandb has them.
+
+    Raises:
+        ArgumentError: `path` is no path.
         CheckpointNotFoundError: There is no such model.
     """
     _check_path(path, most=3)
@@ -207,7 +218,8 @@ def list_versions(path: str) -> tuple[Version, ...]:
             f"There is no model {path!r}, or no access to it: expected 'project/name' or 'entity/project/name'. "
             "`wandb-ckpt ls PROJECT` lists a project's."
         )
-    return _sorted(api.artifacts(_TYPE, path))
+    # By the collection's own names: of a path that is spelt otherwise wandb would drop the aliases (0.31).
+    return _newest_first(api.artifact_collection(_TYPE, path).artifacts())
 
 
 def look_up(ref: str) -> Details:
@@ -245,8 +257,12 @@ def version_of(artifact: "wandb.Artifact") -> Version:
     )
 
 
-def _sorted(artifacts: "Iterator[wandb.Artifact]") -> tuple[Version, ...]:
-    return tuple(sorted(map(version_of, artifacts), key=lambda version: version.number, reverse=True))
+def _versions(collection: Any) -> tuple[Version, ...]:
+    return tuple(map(version_of, _newest_first(collection.artifacts())))
+
+
+def _newest_first(artifacts: "Iterable[wandb.Artifact]") -> "tuple[wandb.Artifact, ...]":
+    return tuple(sorted(artifacts, key=lambda artifact: int(artifact.version[1:]), reverse=True))
 
 
 def _run_of(artifact: "wandb.Artifact") -> str | None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wandb_ckpt.cli._facts import epoch_of, value_of
 from wandb_ckpt.cli._failure import in_one_line
-from wandb_ckpt.cli._output import Column, age, number, say_aside, say_json, say_table, size
+from wandb_ckpt.cli._output import Column, age, say_aside, say_json, say_table, size
 
 if TYPE_CHECKING:
     from wandb_ckpt._listing import Model, Project, Version
@@ -49,20 +50,6 @@ def command(path: str, as_json: bool) -> None:
     else:
         columns, row = _TABLES[found.level]
         say_table(columns, map(row, found.items))
-
-
-def value_of(version: "Version") -> str:
-    """Returns the monitored value with its name: `val_loss 0.25`."""
-    checkpoint = version.checkpoint
-    return "" if checkpoint.value is None else f"{checkpoint.monitor} {number(checkpoint.value)}"
-
-
-def epoch_of(version: "Version") -> str:
-    """Returns the epoch, and the batch for a save within it: `3`, `3.99`."""
-    checkpoint = version.checkpoint
-    if checkpoint.epoch is None:
-        return ""
-    return f"{checkpoint.epoch}" if checkpoint.batch is None else f"{checkpoint.epoch}.{checkpoint.batch}"
 
 
 def _project_row(project: "Project") -> tuple[str, ...]:
