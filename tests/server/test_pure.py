@@ -63,6 +63,7 @@ def test_a_condition(condition: dict[str, Any], expected: bool) -> None:
         {"n": {"$bad": 1}},
         {"n": {"$in": 1}},
         {"name": {"$regex": "("}},
+        {"name": {"$regex": "\ud800"}},
         {"name": {"$regex": "a" * 300}},
         {"name": {"$regex": 1}},
         json.loads('{"a":' * 50 + "1" + "}" * 50),
@@ -73,6 +74,14 @@ def test_a_wrong_condition_is_an_error(wrong: Any) -> None:
     """A condition that is none says so."""
     with pytest.raises(InvalidRequestError, match="Invalid filters"):
         filters.matches(filters.parse(json.dumps(wrong)), THING.get)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*a){50}$", "(a*)*b", "((a?){300})b"])
+def test_a_hostile_pattern_takes_no_time(pattern: str) -> None:
+    """A pattern that would take Python's re for ever is answered like any other."""
+    things = [{"name": "a" * 128 + "!"}] * 1000
+    condition = filters.parse(json.dumps({"name": {"$regex": pattern}}))
+    assert not any(filters.matches(condition, thing.get) for thing in things)
 
 
 @given(
