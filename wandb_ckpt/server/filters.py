@@ -18,7 +18,7 @@ Lookup = Callable[[str], Any]
 _Thing = TypeVar("_Thing")
 _DEPTH = 20
 _PATTERN_LENGTH = 200
-# RE2, because its time grows with the length of the text only: with Python's re, "(a+)+$" and a name of thirty letters
+# RE2, because its time grows with the length of the text only: with Python's re, "(a+)+$" and a name of 30 letters
 # would hold the whole server for minutes.
 _RE2 = re2.Options()
 _RE2.max_mem = 2**20
