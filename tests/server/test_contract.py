@@ -21,8 +21,6 @@ OUT_OF_SCOPE = {
     # roles in registries
     "CreateRegistryMembers", "DeleteRegistryMembers", "RegistryTeamMembers", "RegistryUserMembers",
     "UpdateTeamRegistryRole", "UpdateUserRegistryRole",
-    # a paid search, asked for only when a feature flag of ours said so
-    "FetchAdvancedRegistryFeatures",
     # sweeps
     "GetAgentRuns", "GetSweep", "GetSweepAgent", "GetSweepAgents", "GetSweepLegacy", "GetSweeps",
 }  # fmt: skip

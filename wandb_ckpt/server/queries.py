@@ -12,7 +12,7 @@ from wandb_ckpt.server.nodes.artifacts import ArtifactNode
 from wandb_ckpt.server.nodes.collections import CollectionNode, node_of
 from wandb_ckpt.server.nodes.projects import ProjectNode, filtered
 from wandb_ckpt.server.paging import Connection, connect_all
-from wandb_ckpt.server.store import artifacts
+from wandb_ckpt.server.store import artifacts, projects
 
 __all__ = ["QUERIES"]
 
@@ -50,7 +50,7 @@ def models(
 ) -> Connection:
     """The projects of the user's own entity."""
     mine = not entity_name or entity_name == context.user.name
-    nodes = filtered(context, context.user, None, None) if mine else []
+    nodes = filtered(context, projects.of_user(context.db, context.user.id), None, None) if mine else []
     return connect_all(nodes, first=first, after=after)
 
 

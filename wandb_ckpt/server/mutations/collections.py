@@ -12,7 +12,7 @@ from wandb_ckpt.server.names import check_alias, check_collection_name, check_ty
 from wandb_ckpt.server.nodes.collections import MembershipNode, node_of, tag_node
 from wandb_ckpt.server.removal import delete_version
 from wandb_ckpt.server.store import artifacts, collections, projects
-from wandb_ckpt.server.store.records import Artifact, Collection, Membership
+from wandb_ckpt.server.store.records import Artifact, Collection, Membership, Project
 
 __all__ = ["MUTATIONS"]
 
@@ -77,8 +77,19 @@ def _portfolio(context: Context, data: Input, artifact: Artifact) -> Collection:
         return context.collection(data["artifact_portfolio_id"], "PORTFOLIO")
     project = context.project_on_demand(data.get("entity_name"), data.get("project_name"))
     type_name = context.type_of(context.collection_of(artifact.collection_id).type_id).name
+    _check_accepted(context, project, type_name)
     name = data.get("artifact_portfolio_name") or ""
     return get_or_create_collection(context, project, name, type_name, "PORTFOLIO")
+
+
+def _check_accepted(context: Context, project: Project, type_name: str) -> None:
+    if project.allow_all_types or projects.artifact_type_named(context.db, project.id, type_name):
+        return
+    accepted = ", ".join(each.name for each in projects.artifact_types(context.db, project.id)) or "none yet"
+    raise ConflictError(
+        f"The registry {project.name!r} does not take artifacts of the type {type_name!r}: it takes {accepted}. "
+        "Add the type to the registry, or link to another one."
+    )
 
 
 def unlink_artifact(context: Context, data: Input) -> dict[str, Any]:

@@ -21,8 +21,13 @@ def upsert_model(context: Context, data: Input) -> dict[str, Any]:
     types = [check_type_name(each["name"]) for each in data.get("artifact_types") or []]
     with context.db.atomic():
         project, inserted = _get_or_create(context, data)
-        access, description = data.get("access"), data.get("description")
-        projects.update(context.db, project.id, description=description, access=access)
+        projects.update(
+            context.db,
+            project.id,
+            description=data.get("description"),
+            access=data.get("access"),
+            allow_all_types=data.get("allow_all_artifact_types_in_registry"),
+        )
         for name in types:
             projects.get_or_create_type(context.db, project.id, name)
     return _payload(context, project.id, inserted)
@@ -60,7 +65,7 @@ def rename_project(context: Context, data: Input) -> dict[str, Any]:
 
 
 def delete_model(context: Context, data: Input) -> dict[str, Any]:
-    """Delete a project without versions."""
+    """Delete a project without versions of its own, as registries are."""
     if not projects.delete(context.db, _by_id(context, data["id"]).id):
         raise ConflictError("The project has artifact collections: delete them first.")
     return {"success": True}

@@ -10,7 +10,7 @@ from wandb_ckpt.server.nodes import collections as collection_nodes
 from wandb_ckpt.server.nodes import projects as project_nodes
 from wandb_ckpt.server.paging import Connection, connect_all
 from wandb_ckpt.server.store import accounts, collections, projects
-from wandb_ckpt.server.store.records import User
+from wandb_ckpt.server.store.records import Project, User
 
 if TYPE_CHECKING:
     from wandb_ckpt.server.context import Context
@@ -23,8 +23,10 @@ FEATURES = (
     "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
     "ARTIFACT_DIGEST_ALGORITHM",
     "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "ARTIFACT_REGISTRY_SEARCH",
     "ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID",
     "FILESTREAM_GZIP",
+    "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
     "MARK_RUN_FILES_UPLOADED",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
@@ -34,6 +36,9 @@ FEATURES = (
     "LARGE_FILENAMES",
     "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
 )
+
+
+_REGISTRY = "wandb-registry-"
 
 
 def server_info() -> dict[str, Any]:
@@ -136,8 +141,8 @@ class EntityNode:
         first: int | None = None,
         order: str | None = None,
     ) -> Connection:
-        """The projects, newest first."""
-        nodes = project_nodes.filtered(self._context, self._user, filters, order)
+        """The projects that meet a condition, newest first."""
+        nodes = project_nodes.filtered(self._context, self._projects(), filters, order)
         return connect_all(nodes, first=first, after=after)
 
     def artifact_collections(
@@ -171,17 +176,31 @@ class EntityNode:
         ]
         return connect_all(nodes, first=first, after=after)
 
+    def _projects(self) -> list[Project]:
+        return projects.of_user(self._context.db, self._user.id)
+
     def _collections(
         self, project_filters: str | None, condition: str | None, order: str | None
     ) -> list[collection_nodes.CollectionNode]:
         return [
             node
-            for project in projects.of_user(self._context.db, self._user.id)
+            for project in self._projects()
             if filters.matches(filters.parse(project_filters), project_nodes.lookup(project))
             for node in collection_nodes.filtered(
                 self._context, collections.in_project(self._context.db, project.id), condition, order
             )
         ]
+
+
+class OrganizationEntityNode(EntityNode):
+    """`Entity`: the same user as the owner of registries, which W&B keeps apart from other projects."""
+
+    def __init__(self, context: Context, user: User) -> None:
+        super().__init__(context, user)
+        self.entity_type = "organization"
+
+    def _projects(self) -> list[Project]:
+        return [project for project in super()._projects() if project.name.startswith(_REGISTRY)]
 
 
 class OrganizationNode:
@@ -195,10 +214,11 @@ class OrganizationNode:
         self.id = ids.encode("Organization", user.id)
         self.name = user.name
         self.core_weave_organization_id = None
+        self.advanced_registry_features = {"advanced_search": False}
 
-    def org_entity(self) -> EntityNode:
-        """The entity that owns the registry's projects."""
-        return EntityNode(self._context, self._user)
+    def org_entity(self) -> OrganizationEntityNode:
+        """The entity that owns the registries."""
+        return OrganizationEntityNode(self._context, self._user)
 
     def feature_flags(self, ramp_id_type: str | None = None) -> list[Any]:
         """No flags."""

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.server import filters as conditions
@@ -14,7 +15,7 @@ from wandb_ckpt.server.nodes import collections as collection_nodes
 from wandb_ckpt.server.nodes import runs as run_nodes
 from wandb_ckpt.server.paging import Connection, connect_all
 from wandb_ckpt.server.store import collections, projects, runs
-from wandb_ckpt.server.store.records import ArtifactType, Project, User
+from wandb_ckpt.server.store.records import ArtifactType, Project
 
 if TYPE_CHECKING:
     from wandb_ckpt.server.context import Context
@@ -40,7 +41,7 @@ class ProjectNode:
         self.updated_at = project.updated_at
         self.is_benchmark = False
         self.read_only = False
-        self.allow_all_artifact_types_in_registry = True
+        self.allow_all_artifact_types_in_registry = bool(project.allow_all_types)
 
     @property
     def entity_name(self) -> str:
@@ -157,6 +158,8 @@ class ArtifactTypeNode:
 def lookup(project: Project) -> conditions.Lookup:
     """The fields of a project for filters and orders."""
     fields: dict[str, Any] = {
+        "id": project.id,
+        "entity_id": project.user_id,
         "name": project.name,
         "description": project.description,
         "created_at": project.created_at,
@@ -167,10 +170,12 @@ def lookup(project: Project) -> conditions.Lookup:
     return fields.get
 
 
-def filtered(context: Context, user: User, filters: str | None, order: str | None) -> list[ProjectNode]:
-    """The projects of an entity that meet a condition, in the order asked for; by default newest first."""
+def filtered(
+    context: Context, candidates: Iterable[Project], filters: str | None, order: str | None
+) -> list[ProjectNode]:
+    """The projects that meet a condition, in the order asked for; by default newest first."""
     condition = conditions.parse(filters)
     field, downwards = conditions.parse_order(order, "-created_at")
-    found = [each for each in projects.of_user(context.db, user.id) if conditions.matches(condition, lookup(each))]
+    found = [each for each in candidates if conditions.matches(condition, lookup(each))]
     ordered = conditions.sort(found, lambda each: lookup(each)(field), downwards=downwards)
     return [ProjectNode(context, each) for each in ordered]

@@ -234,7 +234,12 @@ CREATE TABLE run_inputs (
 CREATE INDEX run_inputs_by_artifact ON run_inputs (artifact_id);
 """
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout,)
+
+def _types_of_registries(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE projects ADD COLUMN allow_all_types INTEGER NOT NULL DEFAULT 1")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout, _types_of_registries)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

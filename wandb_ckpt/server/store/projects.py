@@ -55,14 +55,17 @@ def get_or_create(db: Database, user_id: int, name: str) -> tuple[Project, bool]
     return found, created > 0
 
 
-def update(db: Database, project_id: int, *, description: str | None, access: str | None) -> None:
+def update(
+    db: Database, project_id: int, *, description: str | None, access: str | None, allow_all_types: bool | None
+) -> None:
     """Change what is not None."""
     with db.atomic():
         db.run(
             "UPDATE projects SET description = coalesce(?, description), access = coalesce(?, access), "
-            "updated_at = ? WHERE id = ?",
+            "allow_all_types = coalesce(?, allow_all_types), updated_at = ? WHERE id = ?",
             description,
             access,
+            allow_all_types,
             now(),
             project_id,
         )
@@ -75,9 +78,9 @@ def rename(db: Database, project_id: int, name: str) -> None:
 
 
 def delete(db: Database, project_id: int) -> bool:
-    """Delete an empty project. False if there still are versions in it."""
+    """Delete a project with its runs and its links to versions elsewhere. False if it has versions of its own."""
     with db.atomic(durable=True):
-        if db.value("SELECT 1 FROM collections WHERE project_id = ? LIMIT 1", project_id):
+        if db.value("SELECT 1 FROM collections WHERE project_id = ? AND kind = 'SEQUENCE' LIMIT 1", project_id):
             return False
         db.run("DELETE FROM projects WHERE id = ?", project_id)
         return True

@@ -52,7 +52,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One project of an entity (`user_id`)."""
+    """One project of an entity (`user_id`). A registry is one, too; `allow_all_types` says that it takes any type."""
 
     id: int
     user_id: int
@@ -61,6 +61,7 @@ class Project:
     access: str
     created_at: str
     updated_at: str
+    allow_all_types: int
 
 
 @dataclass(frozen=True, slots=True)
