@@ -1,5 +1,6 @@
 """What there is on W&B: projects, models and their versions, as frozen records."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -247,8 +248,8 @@ def version_of(artifact: "wandb.Artifact") -> Version:
         entity=artifact.entity,
         project=artifact.project,
         name=artifact.name.partition(":")[0],
-        version=artifact.version,
-        aliases=tuple(alias for alias in artifact.aliases if alias != artifact.version),
+        version=_version_in(artifact),
+        aliases=tuple(artifact.aliases),
         metadata=dict(artifact.metadata),
         size=artifact.size,
         digest=artifact.digest,
@@ -262,7 +263,13 @@ def _versions(collection: Any) -> tuple[Version, ...]:
 
 
 def _newest_first(artifacts: "Iterable[wandb.Artifact]") -> "tuple[wandb.Artifact, ...]":
-    return tuple(sorted(artifacts, key=lambda artifact: int(artifact.version[1:]), reverse=True))
+    return tuple(sorted(artifacts, key=lambda artifact: int(_version_in(artifact)[1:]), reverse=True))
+
+
+def _version_in(artifact: "wandb.Artifact") -> str:
+    """Returns the version in the artifact's own collection; in lists wandb gives a link its source's (0.31)."""
+    behind = artifact.name.partition(":")[2]
+    return behind if re.fullmatch(r"v\d+", behind) else artifact.version
 
 
 def _run_of(artifact: "wandb.Artifact") -> str | None:

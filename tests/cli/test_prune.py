@@ -1,5 +1,6 @@
 """`wandb-ckpt prune`: what goes of a model on W&B, and what never does."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def test_what_somebody_holds_stays(command: Any, model: str, start_run: Callable
         "v0": "stays: alias 'prod'",
     }
     assert versions(model) == ["v0", "v2", "v3", "v6"]
-    assert [artifact.version for artifact in wandb.Api().artifacts("model", f"{project}/shelf")] == ["v0"]
+    (link,) = json.loads(command("ls", f"{project}/shelf", "--json").output)
+    assert (link["version"], link["is_link"], link["size"]) == ("v0", True, Path("m-3.keras").stat().st_size)
 
 
 def test_a_name_of_the_users_belongs_to_the_run_that_logged_last(command: Any, start_run: Callable[..., Any]) -> None:
