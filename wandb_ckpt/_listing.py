@@ -231,15 +231,33 @@ def look_up(ref: str) -> Details:
         CheckpointNotFoundError: There is no such version.
     """
     artifact = find(ref)
-    entries = artifact.manifest.entries
     return Details(
         version=version_of(artifact),
-        files=tuple(File(name, entry.size or 0, str(entry.digest)) for name, entry in sorted(entries.items())),
+        files=files_of(artifact),
         run=_run_of(artifact),
         links=tuple(each.qualified_name for each in artifact.linked_artifacts),
         description=artifact.description or "",
         url=artifact.url,
     )
+
+
+def files_of(artifact: "wandb.Artifact") -> tuple[File, ...]:
+    """Returns the files of a version, by their names."""
+    entries = sorted(artifact.manifest.entries.items())
+    return tuple(File(name, entry.size or 0, str(entry.digest)) for name, entry in entries)
+
+
+def flattened(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns metadata with its first level of nesting written with a dot.
+
+    >>> flattened({"epoch": 3, "logs": {"loss": 0.5}, "note": {}})
+    {'epoch': 3, 'logs.loss': 0.5, 'note': {}}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in metadata.items():
+        nested = isinstance(value, Mapping) and value
+        flat |= {f"{name}.{key}": each for key, each in value.items()} if nested else {name: value}
+    return flat
 
 
 def version_of(artifact: "wandb.Artifact") -> Version:

@@ -3,20 +3,19 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import h5py
 
 import wandb_ckpt
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import Fetched, fetch
+from wandb_ckpt._hdf5 import open_weights, variables
 from wandb_ckpt.errors import ArgumentError, RestoreError
 
 logger = logging.getLogger("wandb_ckpt")
@@ -168,7 +167,7 @@ def _format(path: Path) -> str:
 
 def _is_weights_only(path: Path, form: str) -> bool:
     if form == "h5":  # tf_keras saves weights with this ending, too
-        with _hdf5(path, form) as file:
+        with open_weights(path, form) as file:
             return "model_config" not in file.attrs
     return form in ("weights.h5", "tf")
 
@@ -185,25 +184,13 @@ def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
     return getattr(import_module(f"wandb_ckpt.{family}"), family)
 
 
-@contextmanager
-def _hdf5(path: Path, form: str) -> Iterator[h5py.File]:
-    """Opens the HDF5 file that holds the weights."""
-    if form != "keras":
-        with h5py.File(path) as file:
-            yield file
-        return
-    with ZipFile(path) as archive, archive.open("model.weights.h5") as stored, h5py.File(stored) as file:
-        yield file
-
-
 def _saved_in(path: Path, form: str) -> _Saved:
     if form in _TF_FORMATS:
         return _saved_in_tf(path, form)
-    with _hdf5(path, form) as file:
+    with open_weights(path, form) as file:
         if form == "h5":  # Keras itself counts the layers
             return _Saved(None, len(_optimizer_values(file)))
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        names = list(variables(file))
     return _Saved(_count_weights(names), sum(name.startswith("optimizer/vars/") for name in names))
 
 
@@ -314,7 +301,7 @@ def _put_back(model: Any, optimizer: Any, path: Path, form: str) -> None:
         status.assert_existing_objects_matched()
         status.expect_partial()
     if form == "h5" and optimizer is not None:
-        with _hdf5(path, form) as file:
+        with open_weights(path, form) as file:
             for variable, value in zip(optimizer.variables, _optimizer_values(file), strict=False):
                 variable.assign(value)
 

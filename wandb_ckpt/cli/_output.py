@@ -3,7 +3,7 @@
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -140,14 +140,7 @@ def age(moment: str, now: datetime | None = None) -> str:
 
 
 def flat(value: Any) -> str:
-    """Returns a metadata value on one line: strings as they are, all else as JSON."""
+    """Returns a metadata value on one line: strings as they are, nothing for `None`, all else as JSON."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def rows_of(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns metadata as facts, one level of nesting written with dots."""
-    rows: list[tuple[str, str]] = []
-    for name, value in metadata.items():
-        nested = value.items() if isinstance(value, Mapping) and value else None
-        rows += [(f"{name}.{key}", flat(each)) for key, each in nested] if nested else [(name, flat(value))]
-    return rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandb_ckpt.cli._failure import in_one_line
-from wandb_ckpt.cli._output import Column, age, number, rows_of, say, say_facts, say_json, say_table, size
+from wandb_ckpt.cli._output import Column, age, flat, number, say, say_facts, say_json, say_table, size
 
 if TYPE_CHECKING:
     from wandb_ckpt._checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def _facts(details: "Details") -> list[tuple[str, str]]:
         ("created", f"{version.created_at} ({age(version.created_at)} ago)"),
         ("page", details.url),
         *((f"log {name}", number(value)) for name, value in sorted(checkpoint.logs.items())),
-        *((f"metadata {name}", text) for name, text in rows_of(_users_metadata(version.metadata))),
+        *((f"metadata {name}", flat(value)) for name, value in _users_metadata(version.metadata).items()),
     ]
 
 
@@ -75,6 +75,7 @@ def _saved_by(checkpoint: "Checkpoint") -> str:
 
 def _users_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     from wandb_ckpt._artifact import OUR_KEYS
+    from wandb_ckpt._listing import flattened
 
     ours = OUR_KEYS if "monitor" in metadata else ()  # another program may use these names, too
-    return {name: value for name, value in metadata.items() if name not in ours}
+    return flattened({name: value for name, value in metadata.items() if name not in ours})
