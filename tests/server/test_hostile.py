@@ -130,6 +130,7 @@ def test_without_a_key_nothing_is_answered(server: Any, start_run: Any) -> None:
                 basic("x" * 64),
                 basic("short"),
                 {"Authorization": "Basic !!!"},
+                {"Authorization": "Basic \u00e9\u00e9".encode("latin-1")},
                 {"Authorization": "x"},
             ):
                 answer = http.request(method, path, headers=headers, json={"query": "{ viewer { id } }"})
@@ -331,6 +332,28 @@ def test_unknown_input_fields_are_dropped(server: Any, http: httpx.Client, proje
         server.clear_unhandled()
 
 
+@pytest.mark.parametrize("text", ["{", "", '"', "[" * 100_000, '{"a":' + "9" * 5000 + "}"], ids=lambda text: text[:8])
+def test_json_within_json_is_checked(server: Any, uploader: Uploader, text: str) -> None:
+    """Conditions, configs and metadata travel as JSON in a string: one that is none is told, and changes nothing."""
+    for query in (
+        'query ($j: JSONString) { viewer { id } project(name: "p") { runs(filters: $j) { totalCount } } }',
+        'mutation ($j: JSONString) { upsertBucket(input: {name: "r", modelName: "p", config: $j}) { inserted } }',
+        f'mutation {{ upsertBucket(input: {{name: "r", modelName: "p", config: {json.dumps(text)}}}) {{ inserted }} }}',
+    ):
+        with pytest.raises(GraphQLError, match="without JSON in it"):
+            uploader.send(query, **({"j": text} if "$j" in query else {}))
+    with pytest.raises(GraphQLError, match="without JSON in it"):
+        uploader.create({"f": b"1"}, metadata=text)
+    server.clear_unhandled()
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**70, 1.5, "1", True], ids=str)
+def test_numbers_that_the_database_can_not_have_are_refused(uploader: Uploader, number: Any) -> None:
+    """A number of more than 64 bits, or none, is told."""
+    with pytest.raises(GraphQLError, match="Int64 cannot represent"):
+        uploader.create({"f": b"1"}, ttlDurationSeconds=number)
+
+
 # Fuzz
 
 json_values = st.recursive(
@@ -355,13 +378,13 @@ ROOTS = [  # documents with the variables $a, $b, $c: texts; $j: JSON; $s: list 
 
 
 @fuzz
-@given(st.sampled_from(ROOTS), names, names, json_values, st.lists(names, max_size=3))
-def test_no_variables_make_graphql_fail(server: Any, query: str, a: Any, b: Any, value: Any, s: list[Any]) -> None:
+@given(st.sampled_from(ROOTS), names, names, json_values.map(json.dumps) | st.text(), st.lists(names, max_size=3))
+def test_no_variables_make_graphql_fail(server: Any, query: str, a: Any, b: Any, value: str, s: list[Any]) -> None:
     """Whatever stands in the variables, the answer is data or an error, never a failure of the server."""
     query = query.replace(
         "($a: String, $b: String!) { project", "($a: String, $b: String!, $j: JSONString) { project"
     )
-    variables = {"a": a, "b": b, "c": b, "j": json.dumps(value), "s": s}
+    variables = {"a": a, "b": b, "c": b, "j": value, "s": s}
     body = json.dumps({"query": query, "variables": variables})
     answer = httpx.post(f"{server.url}/graphql", content=body, auth=("api", server.api_key), timeout=30)
     assert answer.status_code in {200, 400}, answer.text
@@ -451,3 +474,105 @@ def test_no_stream_makes_the_server_fail(server: Any, value: Any) -> None:
         )
         answer = http.post("/graphql", json={"query": read})
         assert (answer.status_code, answer.json().get("errors")) == (200, None), answer.text
+
+
+HEADERS = [
+    *(
+        "Authorization",
+        "Cookie",
+        "Accept",
+        "Range",
+        "If-Range",
+        "If-None-Match",
+        "Origin",
+        "Sec-Fetch-Site",
+        "Expect",
+    ),
+    *("Content-Type", "Content-Encoding", "Transfer-Encoding", "Upgrade", "X-Forwarded-Host", "X-WANDB-USERNAME"),
+]
+header_values = st.sampled_from(
+    [
+        *(
+            "Basic \u00e9",
+            "Basic =",
+            "Basic " + "A" * 5000,
+            "Bearer",
+            "gzip",
+            "br",
+            "chunked",
+            "websocket",
+            "*",
+            "null",
+        ),
+        *(
+            "bytes=0-0",
+            "bytes=-1",
+            "bytes=-0",
+            "bytes=5-2",
+            "bytes=0-" + "9" * 30,
+            "bytes=" + "9" * 5000 + "-",
+            "bytes=-",
+        ),
+        *(
+            "bytes=" + "1-1," * 300,
+            "items=0-1",
+            "bytes=\u00b2-",
+            "text/html",
+            "cross-site",
+            "100-continue",
+            "a=b;;=;",
+        ),
+    ]
+) | st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
+
+
+@pytest.fixture(scope="module")
+def addresses(server: Any) -> list[str]:
+    """An address of each kind that has an answer."""
+    with httpx.Client(base_url=server.url, auth=("api", server.api_key)) as http:
+        uploader = Uploader(http, "headers")
+        uploader.log({"f": b"x" * 100, "g": b"1"})
+        pending = uploader.create({"h": b"2"})
+        (upload,) = uploader.announce(pending["id"], {"h": b"2"})
+        query = '{ project(name: "headers") { artifactCollection(name: "m") { artifacts { edges { node { files { edges { node { directUrl } } } } } } } } }'
+        (version,) = uploader.send(query)["project"]["artifactCollection"]["artifacts"]["edges"]
+    urls = [upload["uploadUrl"], *(edge["node"]["directUrl"] for edge in version["node"]["files"]["edges"])]
+    birth, hexdigest = uploader.births["f"], base64.b64decode(md5(b"x" * 100)).hex()
+    model = f"/{server.entity}/headers/artifacts/model/m"
+    return [
+        *(httpx.URL(url).raw_path.decode() for url in urls),
+        f"/artifactsV2/default/{server.entity}/headers/m/{birth}/{hexdigest}/f",
+        *(model, f"{model}/v0", f"{model}/compare?a=v0&b=latest", f"{model}/v0/files/f", f"{model}/v0/lineage"),
+        *(
+            "/",
+            f"/{server.entity}",
+            f"/{server.entity}/headers",
+            "/login",
+            "/logout",
+            "/static/pages.css",
+            "/favicon.ico",
+        ),
+        f"/orgs/x/registry/model?selectionPath={server.entity}/headers/m&version=v0",
+        *("/graphql", f"/files/{server.entity}/headers/r/file_stream", "/healthz", "/ready"),
+    ]
+
+
+@settings(fuzz, max_examples=200)
+@given(
+    st.data(), st.sampled_from(["GET", "POST", "PUT", "HEAD"]), st.sampled_from(HEADERS), header_values, st.booleans()
+)
+def test_no_header_makes_the_server_fail(
+    server: Any, addresses: list[str], data: st.DataObject, method: str, header: str, value: str, with_key: bool
+) -> None:
+    """Whatever a header says, at an address that has something to answer, the answer is no 5xx."""
+    address = data.draw(st.sampled_from(addresses))
+    key = basic(server.api_key)["Authorization"] if with_key else ""
+    lines = [f"{method} {address} HTTP/1.1", "Host: localhost", "Connection: close", f"{header}: {value}"]
+    lines += [f"Authorization: {key}"] if key else []
+    body = "0" if header == "Transfer-Encoding" else ""
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20) as line:
+        line.sendall("\r\n".join([*lines, "", body, "", ""] if body else [*lines, "", ""]).encode("latin-1"))
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert answer[9:10] in {b"2", b"3", b"4"}, answer[:300]
+    server.clear_unhandled()

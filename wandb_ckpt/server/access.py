@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -81,6 +80,6 @@ def _basic_password(header: str) -> str | None:
         return None
     try:
         decoded = base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not Base64, or not text in it
         return None
     return decoded.partition(":")[2]

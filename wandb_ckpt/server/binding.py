@@ -69,7 +69,9 @@ def _bind(graphql_type: Any) -> None:
     elif isinstance(graphql_type, GraphQLInterfaceType | GraphQLUnionType):
         graphql_type.resolve_type = _typename
     elif isinstance(graphql_type, GraphQLScalarType) and graphql_type.name in _PARSERS:
-        graphql_type.parse_value = _PARSERS[graphql_type.name]  # type: ignore[method-assign]
+        # graphql-core 3.2 calls it by the first name, 3.3 by the second.
+        for method in ("parse_value", "coerce_input_value"):
+            setattr(graphql_type, method, _PARSERS[graphql_type.name])
 
 
 def _typename(value: Any, info: GraphQLResolveInfo[Any], abstract_type: GraphQLAbstractType) -> str:

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from wandb_ckpt.server.errors import ServerError, UnauthorizedError
@@ -85,7 +85,13 @@ def _broken(request: Request, _error: Exception) -> Response:
     return error_page(request, 500, "This is a fault of the server. Its console says more.")
 
 
+def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)
+
+
 FRIENDLY_ERRORS = [
     Middleware(ServerErrorMiddleware, handler=_broken),
-    Middleware(ExceptionMiddleware, handlers={ServerError: _refused, HTTPException: _refused}),
+    Middleware(
+        ExceptionMiddleware, handlers={ServerError: _refused, HTTPException: _refused, ClientDisconnect: _gone}
+    ),
 ]
