@@ -99,6 +99,17 @@ def test_an_unknown_entity_is_an_error(server: Any, tmp_path: Path) -> None:
         wandb.init(project="p", entity="somebody-else", dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("region", "answer"), [("default", "id"), ("minio-local", "id"), ("moon", "'moon' is not known")]
+)
+def test_storage_regions_of_the_server_for_tests(any_key_server: Any, new_key: str, region: str, answer: str) -> None:
+    """With `any_key` there is the second storage region that W&B's own tests ask for; others are refused by name."""
+    query = "mutation ($i: CreateArtifactInput!) { createArtifact(input: $i) { artifact { id } } }"
+    wanted = {"artifactTypeName": "model", "artifactCollectionName": "m", "projectName": "p", "digest": "d"}
+    ask = {"query": query, "variables": {"i": {**wanted, "storageRegion": region}}}
+    assert answer in httpx.post(f"{any_key_server.url}/graphql", headers=basic(new_key), json=ask).text
+
+
 def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx.Client) -> None:
     """A further key works at once; after it was deleted, it does not."""
     made = graphql('mutation { generateApiKey(input: {description: "more"}) { apiKey { id name description } } }')

@@ -113,3 +113,19 @@ def test_a_changed_draft_of_a_version_is_deduplicated(start_run: Any, log: Any) 
         base = log(run, "m", {"f": b"1"})
         same = run.log_artifact(base.new_draft()).wait()
     assert same.version == "v0"
+
+
+def test_where_files_and_manifests_are(start_run: Any, log: Any, api: Any, graphql: Any) -> None:
+    """Only files are under `wandb_artifacts/`; a manifest is elsewhere, and its address ends in its name."""
+    from urllib.parse import urlsplit
+
+    with start_run() as run:
+        version = log(run, "m", {"f": b"1"})
+    (file,) = api.artifact(version.qualified_name).files()
+    assert file.storage_path.startswith("wandb_artifacts/")
+    assert "/wandb_artifacts/" in urlsplit(file.direct_url).path
+    query = "query ($id: ID!) { artifact(id: $id) { currentManifest { file { directUrl } } } }"
+    found = graphql(query, id=version.id)["artifact"]["currentManifest"]["file"]["directUrl"]
+    path = urlsplit(found).path
+    assert path.endswith("/wandb_manifest.json")
+    assert "wandb_artifacts" not in path

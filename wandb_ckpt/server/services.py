@@ -22,6 +22,11 @@ from wandb_ckpt.server.urls import Urls
 __all__ = ["Services", "open_services", "services_of"]
 
 
+_REGIONS = frozenset({"default"})
+# The server that W&B's own tests run against has this second one.
+_TEST_REGIONS = _REGIONS | {"minio-local"}
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the endpoints and pages work with.
@@ -33,6 +38,7 @@ class Services:
         signer: Makes and checks proofs.
         unhandled: What clients asked for in vain.
         multipart: Whether large files may be uploaded in parts.
+        regions: The names of storage regions that a client may ask for; all lead to the one data folder.
         assembly: Held while parts are put together.
     """
 
@@ -42,6 +48,7 @@ class Services:
     signer: Signer
     unhandled: Unhandled
     multipart: bool = False
+    regions: frozenset[str] = _REGIONS
     assembly: threading.Lock = field(default_factory=threading.Lock)
 
     def urls(self, connection: HTTPConnection) -> Urls:
@@ -64,7 +71,8 @@ def open_services(data_dir: Path, *, any_key: bool = False, multipart: bool = Fa
         raise DataFolderError(f"The data folder {data_dir} can't be used: {error}. Choose another one.") from error
     db = Database(data_dir / "server.db")
     try:
-        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), multipart)
+        regions = _TEST_REGIONS if any_key else _REGIONS
+        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), multipart, regions)
     finally:
         db.close()
 

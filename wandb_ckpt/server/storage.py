@@ -30,8 +30,8 @@ __all__ = ["artifacts_v2", "get", "put"]
 _CHUNK = 2**20
 _OBJECT = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/([0-9a-f]{2,256})", re.ASCII)
 _PART = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/([0-9a-f]{2,256})/parts/(\d{1,18})", re.ASCII)
-_FINISHED_MANIFEST = re.compile(r"wandb_artifacts/(\d{1,18})/(\d{1,18})/wandb_manifest\.json", re.ASCII)
-_MANIFEST = re.compile(r"wandb_artifacts/manifests/(\d{1,18})/(.+)", re.ASCII)
+_FINISHED_MANIFEST = re.compile(r"artifact_manifests/(\d{1,18})/(\d{1,18})/wandb_manifest\.json", re.ASCII)
+_MANIFEST = re.compile(r"artifact_manifests/uploads/(\d{1,18})/(.+)", re.ASCII)
 _RUN_FILE = re.compile(r"runs/(\d{1,18})/(.+)", re.DOTALL)
 _NOT_SIGNED = "This address has no valid signature for this request, or it has expired. Ask for the file again."
 

@@ -33,7 +33,7 @@ def create_artifact(context: Context, data: Input) -> dict[str, Any]:
     aliases = [check_alias(each["alias"]) for each in data.get("aliases") or []]
     tags = tag_names(data.get("tags"))
     _check_metadata(data.get("metadata"))
-    _check_region(data.get("storage_region"))
+    _check_region(context, data.get("storage_region"))
     with context.db.atomic():
         project = context.project_on_demand(data.get("entity_name"), data.get("project_name"))
         sequence = get_or_create_collection(
@@ -59,8 +59,8 @@ def _check_metadata(metadata: str | None) -> None:
         raise InvalidRequestError(f"Artifact metadata must not have more than {_MOST_METADATA_KEYS} keys.")
 
 
-def _check_region(region: str | None) -> None:
-    if region not in {None, "", "default"}:
+def _check_region(context: Context, region: str | None) -> None:
+    if region and region not in context.services.regions:
         raise InvalidRequestError(f"Storage region {region!r} is not known here: leave it out.")
 
 

@@ -25,7 +25,7 @@ _MD5 = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 def manifest_upload_path(manifest_id: int, name: str) -> str:
     """Where a manifest is uploaded to."""
-    return f"wandb_artifacts/manifests/{manifest_id}/{name}"
+    return f"artifact_manifests/uploads/{manifest_id}/{name}"
 
 
 def create_artifact_manifest(context: Context, data: Input) -> dict[str, Any]:

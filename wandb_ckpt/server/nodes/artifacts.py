@@ -27,7 +27,7 @@ _TTL_DISABLED = -2
 
 def manifest_path(user_id: int, artifact_id: int) -> str:
     """Where the manifest of a version is in storage."""
-    return f"wandb_artifacts/{user_id}/{artifact_id}/wandb_manifest.json"
+    return f"artifact_manifests/{user_id}/{artifact_id}/wandb_manifest.json"
 
 
 class ArtifactNode:
