@@ -124,14 +124,15 @@ with wandb.init(project="p", id="r", settings=wandb.Settings(base_url={process.u
 def test_a_kill_at_any_moment_leaves_whole_versions(process: Process) -> None:
     """Killed again and again while versions are logged, the server has all acknowledged versions, no half one."""
     acknowledged: dict[str, bytes] = {}
-    for attempt in range(20):  # on a slow machine a life may be too short for a whole version
+    for attempt in range(20):
         if attempt >= 5 and len(acknowledged) > 3:
             break
         process.start()
         ended = threading.Event()
         thread = threading.Thread(target=_log_until_broken, args=(process, attempt, acknowledged, ended))
         thread.start()
-        time.sleep(0.15 + 0.11 * (attempt % 5))
+        # On a busy machine a life may be too short for a whole version: later ones are longer.
+        time.sleep((0.15 + 0.11 * (attempt % 5)) * 2 ** (attempt // 5))
         process.kill()
         ended.set()
         thread.join()
