@@ -45,6 +45,7 @@ def test_a_number_names_its_version_only(start_run: Any, log: Any, api: Any, htt
         later = [log(run, "m", {"f": bytes([n])}) for n in (1, 2)]
         assert [api.artifact(f"{name}:{alias}").id for alias in ("v1", "v2")] == [version.id for version in later]
         assert f"{name}:v2" in http.get(f"/{run.entity}/{run.project}/artifacts/model/m/v2").text
+    assert set(api.artifact_collection("model", name).aliases) == {"latest", "best"}
 
 
 def test_the_number_of_another_version_is_no_alias(start_run: Any, log: Any, api: Any) -> None:
