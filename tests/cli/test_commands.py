@@ -1,5 +1,8 @@
 """What holds for every command of `wandb-ckpt`."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -22,3 +25,13 @@ def test_every_command_and_option_is_documented() -> None:
             else:
                 assert parameter.opts[0] in text, f"{name} {parameter.opts[0]}"
                 assert parameter.help
+
+
+def test_the_line_for_completion_in_the_readme() -> None:
+    """The variable that the README names makes the command print a script for the shell, which completes options."""
+    environ = {**os.environ, "_WANDB_CKPT_COMPLETE": "zsh_source"}
+    command = [sys.executable, "-m", "wandb_ckpt"]
+    assert "compdef" in subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    environ |= {"_WANDB_CKPT_COMPLETE": "zsh_complete", "COMP_WORDS": "wandb-ckpt prune --keep-", "COMP_CWORD": "2"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert {"--keep-last", "--keep-best"} <= set(done.stdout.splitlines())

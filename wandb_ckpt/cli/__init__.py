@@ -5,7 +5,7 @@ One module per subcommand; what is heavy is imported when a subcommand runs, so 
 
 import click
 
-from wandb_ckpt.cli import diff, get, ls, prune, serve, show
+from wandb_ckpt.cli import diff, doctor, get, ls, plot, prune, serve, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,5 +14,5 @@ def main() -> None:
     """Keras checkpoints as versions of W&B artifacts."""
 
 
-for _module in (ls, show, get, diff, prune, serve):
+for _module in (ls, show, get, diff, plot, prune, doctor, serve):
     main.add_command(_module.command)

@@ -1,0 +1,101 @@
+"""`wandb-ckpt doctor`: what a training would meet here."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def findings(result: Any) -> dict[str, tuple[str, str]]:
+    """State and text by name."""
+    rows = (line.split("\t") for line in result.stdout.splitlines()[1:])
+    return {name: (state, text) for name, state, text in rows}
+
+
+def test_all_is_well(command: Any, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a login, a server and folders to write to nothing is wrong: exit code 0."""
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    result = command("doctor")
+    found = findings(result)
+    assert result.exit_code == 0
+    assert found["login"] == ("ok", f"as local at {server.url}")
+    assert found["runs"][1].startswith(f"{tmp_path}: ")
+    assert found["wandb"] == ("ok", __import__("wandb").__version__)
+    assert "wrong" not in {state for state, _ in found.values()}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saves", "monitor", "versions"),
+    [
+        ([], "every epoch, as keras: m-{epoch}.keras, with epoch filled in", "val_loss: lower is better", "epoch_3"),
+        (
+            ["--monitor", "val_acc", "--save-best-only", "--save-freq", "100"],
+            "every 100 batches that is the best val_acc so far, as keras",
+            "val_acc: higher is better",
+            "epoch_3_batch_99",
+        ),
+        (["--monitor", "mine", "--mode", "max"], "every epoch", "mine: higher is better", "epoch_3"),
+        (["--monitor", "mine"], "every epoch", "mine: Keras asks the model's metric", "epoch_3"),
+    ],
+)
+def test_what_the_callback_would_do(
+    command: Any, tmp_path: Path, arguments: list[str], saves: str, monitor: str, versions: str
+) -> None:
+    """For a path and a monitor it says when is saved, what is better, and what the versions are called."""
+    result = command("doctor", "--filepath", str(tmp_path / "new" / "m-{epoch}.keras"), *arguments)
+    found = findings(result)
+    assert result.exit_code == 0
+    assert found["saves"][1].startswith(saves)
+    assert found["monitor"][1].startswith(monitor)
+    assert found["monitor"][0] == ("note" if "asks" in monitor else "ok")
+    assert f"latest, {versions};" in found["versions"][1]
+    assert found["checkpoints"][1].startswith(f"{tmp_path / 'new'}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("filepath", ["m.unknown", "m-{epoch.keras"])
+def test_a_path_that_the_callback_refuses(command: Any, filepath: str) -> None:
+    """What Keras would say is said now: exit code 1."""
+    result = command("doctor", "--filepath", filepath)
+    assert result.exit_code == 1
+    assert findings(result)["callback"][0] == "wrong"
+    assert result.stderr.startswith("Error: callback")
+
+
+def test_a_folder_that_is_a_file(command: Any, tmp_path: Path) -> None:
+    """A folder that nothing can be written to is wrong."""
+    (tmp_path / "file").touch()
+    result = command("doctor", "--filepath", str(tmp_path / "file" / "m.keras"))
+    assert result.exit_code == 1
+    assert findings(result)["checkpoints"][0] == "wrong"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/shm, another file system, is Linux's")
+def test_another_file_system_means_a_copy(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no hard link leads to the runs' folder, it says that checkpoints are copied."""
+    other = Path("/dev/shm")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    state, text = findings(command("doctor", "--filepath", str(other / "m.keras")))["space"]
+    assert state == "note"
+    assert "is copied" in text
+
+
+def test_modes_are_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline is a note, disabled is wrong."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert findings(command("doctor"))["mode"][0] == "note"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    result = command("doctor")
+    assert (result.exit_code, findings(result)["mode"][0]) == (1, "wrong")
+
+
+def test_no_login_and_no_server_are_told_apart(on_terminal: Any, tmp_path: Path) -> None:
+    """Without a login it says how to get one, without a server which one was asked; both end with exit code 1."""
+    shown = on_terminal("doctor", columns=200, WANDB_API_KEY="", NETRC=str(tmp_path / "netrc"))
+    assert shown.exit_code == 1
+    assert "wandb login" in shown.output
+    shown = on_terminal("doctor", columns=200, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_HTTP_TIMEOUT="3")
+    assert shown.exit_code == 1
+    assert "http://127.0.0.1:9" in shown.output
