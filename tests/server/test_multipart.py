@@ -1,4 +1,4 @@
-"""Uploads in parts: offered on demand, continued after a restart, put together once."""
+"""Uploads in parts: offered to who asks, continued after a restart, put together once."""
 
 import base64
 import hashlib
@@ -43,19 +43,20 @@ def test_a_part_of_a_file_can_be_fetched(http: httpx.Client, project: str) -> No
     assert httpx.get(url, headers={"Range": "bytes=500-600"}).status_code == 416
 
 
-def test_without_the_setting_parts_are_declined(http: httpx.Client, project: str) -> None:
-    """A server that does not offer parts answers with one address for the whole file."""
+def test_parts_are_offered_only_to_who_asks(http: httpx.Client, project: str) -> None:
+    """A client that announces no parts gets one address for the whole file; the others one for each part."""
     uploader = Uploader(http, project)
     artifact = uploader.create(FILES)
+    (node,) = uploader.announce(artifact["id"], FILES)
+    assert (node["uploadMultipartUrls"], bool(node["uploadUrl"])) == (None, True)
     (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
-    assert node["uploadMultipartUrls"] is None
-    assert node["uploadUrl"]
+    assert [part["partNumber"] for part in node["uploadMultipartUrls"]["uploadUrlParts"]] == [1, 2, 3]
 
 
 def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
     """Parts that were uploaded before a restart need not be sent again; completing twice is no error."""
     etags = []
-    with Server(tmp_path / "data", multipart=True) as server:
+    with Server(tmp_path / "data") as server:
         key = server.api_key
         with httpx.Client(base_url=server.url, auth=("api", key)) as http:
             uploader = Uploader(http, "p")
@@ -67,7 +68,7 @@ def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
             with pytest.raises(GraphQLError, match="missing are"):
                 complete(uploader, artifact["id"], node, [etags[0]] * 3, "Complete")
         port = httpx.URL(server.url).port
-    with Server(tmp_path / "data", multipart=True, port=port) as server:
+    with Server(tmp_path / "data", port=port) as server:
         collect_garbage(tmp_path / "data", blob_seconds=0)
         with httpx.Client(base_url=server.url, auth=("api", key)) as http:
             uploader = Uploader(http, "p", births=uploader.births)
@@ -88,7 +89,7 @@ def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
 
 def test_an_upload_in_parts_can_be_given_up(tmp_path: Path) -> None:
     """After an abort the parts are gone, and the file counts as not uploaded."""
-    server = Server(tmp_path / "data", multipart=True)
+    server = Server(tmp_path / "data")
     with server, httpx.Client(base_url=server.start().url, auth=("api", server.api_key)) as http:
         uploader = Uploader(http, "p")
         artifact = uploader.create(FILES)

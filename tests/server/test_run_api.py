@@ -89,6 +89,17 @@ def test_resume_continues_a_run(start_run: Any, api: Any, resume: str) -> None:
     assert [row["_step"] for row in rows] == [0, 1, 2, 3]
 
 
+def test_a_resumed_run_is_running_from_the_start(graphql: Callable[..., Any], project: str) -> None:
+    """When a process takes a finished run up again, it counts as running; an edit from outside changes nothing."""
+    upsert = "mutation ($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id state } } }"
+    begin = {"name": "r", "modelName": project, "host": "box"}
+    run = graphql(upsert, i=begin)["upsertBucket"]["bucket"]["id"]
+    for state in ("finished", "failed", "crashed"):
+        for change in ({"id": run, "state": state}, {"id": run, "notes": "n"}):
+            assert graphql(upsert, i=change)["upsertBucket"]["bucket"]["state"] == state
+        assert graphql(upsert, i=begin)["upsertBucket"]["bucket"]["state"] == "running"
+
+
 def test_resume_must_needs_a_run(start_run: Any) -> None:
     """`resume="must"` for a run that is not there is an error."""
     import wandb

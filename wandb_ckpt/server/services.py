@@ -37,7 +37,6 @@ class Services:
         accounts: Who may enter.
         signer: Makes and checks proofs.
         unhandled: What clients asked for in vain.
-        multipart: Whether large files may be uploaded in parts.
         regions: The names of storage regions that a client may ask for; all lead to the one data folder.
         assembly: Held while parts are put together.
     """
@@ -47,7 +46,6 @@ class Services:
     accounts: Accounts
     signer: Signer
     unhandled: Unhandled
-    multipart: bool = False
     regions: frozenset[str] = _REGIONS
     assembly: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,7 +55,7 @@ class Services:
 
 
 @contextmanager
-def open_services(data_dir: Path, *, any_key: bool = False, multipart: bool = False) -> Iterator[Services]:
+def open_services(data_dir: Path, *, any_key: bool = False) -> Iterator[Services]:
     """The services over one data folder, made if need be.
 
     Raises:
@@ -72,7 +70,7 @@ def open_services(data_dir: Path, *, any_key: bool = False, multipart: bool = Fa
     db = Database(data_dir / "server.db")
     try:
         regions = _TEST_REGIONS if any_key else _REGIONS
-        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), multipart, regions)
+        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), regions)
     finally:
         db.close()
 

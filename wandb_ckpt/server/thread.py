@@ -54,7 +54,6 @@ class Server:
         host: The address to listen on.
         port: The port to listen on; 0 for a free one.
         any_key: Let any API key of 40 or more characters in, as a user of that name. For tests.
-        multipart: Let clients upload files of 2 GiB and more in parts; here one upload is faster.
 
     Example:
         >>> with Server() as server:
@@ -69,10 +68,8 @@ class Server:
         port: int = 0,
         *,
         any_key: bool = False,
-        multipart: bool = False,
     ) -> None:
         self._wanted_dir = data_dir
-        self._multipart = multipart
         self._host = host
         self._port = port
         self._any_key = any_key
@@ -100,9 +97,7 @@ class Server:
         self._port = listener.getsockname()[1]
         self._url = url_of(self._host, self._port)
         data_dir = self._wanted_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="wandb-ckpt-"))
-        self._services = stack.enter_context(
-            open_services(Path(data_dir), any_key=self._any_key, multipart=self._multipart)
-        )
+        self._services = stack.enter_context(open_services(Path(data_dir), any_key=self._any_key))
         # Keys are kept as digests, so an older one can't be read back: each start has one of its own.
         self._api_key = self._services.accounts.create_key("made by Server()")
         stack.enter_context(sweeping(self._services))
@@ -161,7 +156,6 @@ def serve(
     port: int = 8080,
     *,
     any_key: bool = False,
-    multipart: bool = False,
     on_start: Callable[[ServerInfo], None] | None = None,
 ) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; running requests are finished first.
@@ -171,14 +165,13 @@ def serve(
         host: The address to listen on.
         port: The port to listen on; 0 for a free one.
         any_key: Let any API key of 40 or more characters in, as a user of that name. For tests.
-        multipart: Let clients upload files of 2 GiB and more in parts; on one machine, one upload is faster.
         on_start: Is told where the server answers, once it listens.
 
     Raises:
         PortInUseError: Something listens on the port already.
         DataFolderError: The folder can't be used.
     """
-    with listen(host, port) as listener, open_services(data_dir, any_key=any_key, multipart=multipart) as services:
+    with listen(host, port) as listener, open_services(data_dir, any_key=any_key) as services:
         key = services.accounts.first_key()
         if on_start:
             url = url_of(host, listener.getsockname()[1])

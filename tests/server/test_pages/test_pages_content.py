@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 
 import httpx
@@ -64,7 +65,7 @@ def test_the_model_page_lists_versions_newest_first(visitor: httpx.Client, model
     assert [cell.strip() for cell in re.findall(r'c-value right number">([^<]*)</td>', page)] == [
         "0.4", "0.3", "–", "0.7", "0.5", "0.9",
     ]  # fmt: skip
-    assert re.search(r"<th[^>]*>val_loss</th>", page)
+    assert re.search(r"<th[^>]*><a[^>]*>val_loss</a></th>", page)
 
 
 def test_best_and_latest_stand_out(visitor: httpx.Client, model: str) -> None:
@@ -118,6 +119,60 @@ def test_long_lists_have_pages(visitor: httpx.Client, shelf: Shelf) -> None:
     assert "<title>v4321: 99.5</title>" in first
     assert "<title>v17: 1 (best)</title>" in first
     assert first.count("<circle") < 600
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("", "v4 v3 v2 v1 v0"),
+        ("version", "v0 v1 v2 v3 v4"),
+        ("value", "v1 v3 v0 v4 v2"),
+        ("-value", "v0 v3 v1 v4 v2"),
+        ("-epoch", "v3 v2 v1 v0 v4"),
+        ("size", "v4 v2 v1 v0 v3"),
+        ("run", "v0 v4 v3 v2 v1"),
+        ("age", "v4 v3 v2 v1 v0"),
+        ("-nonsense';--", "v4 v3 v2 v1 v0"),
+    ],
+)
+def test_versions_are_sorted_by_column(visitor: httpx.Client, shelf: Shelf, sort: str, expected: str) -> None:
+    """Each column sorts the versions; those that have nothing in it come last, whatever the direction."""
+    model = shelf.collection("digits", "sorted")
+    if not shelf.db.value("SELECT 1 FROM memberships WHERE collection_id = ?", model.id):
+        run = shelf.run("digits", "sorted-run", "Amber")
+        for epoch, (value, length) in enumerate([(0.9, 30), (0.1, 20), (None, 10), (0.5, 40)]):
+            shelf.log(model, checkpoint(epoch, value), [], {"f": b"x" * length}, run=run if epoch == 0 else None)
+        shelf.log(model, {"value": "0.2", "epoch": True}, [], {"f": b"x"})
+    page = visitor.get("/local/digits/artifacts/model/sorted", params={"sort": sort}).text
+    assert re.findall(r'c-version"><a href="[^"]*/(v\d+)"', page) == expected.split()
+    assert page.count("aria-sort=") == 1
+
+
+def test_a_sorted_list_stays_sorted_from_page_to_page(visitor: httpx.Client, shelf: Shelf) -> None:
+    """The links to the other pages keep the order, and a click on the column turns it round."""
+    model = shelf.collection("digits", "sorted-pages")
+    with shelf.db.atomic():
+        for index in range(120):
+            shelf.log(model, checkpoint(index, float(index * 7 % 120)))
+    path = "/local/digits/artifacts/model/sorted-pages"
+    seen, link = [], "?sort=value"
+    while link:
+        page = visitor.get(path + link).text
+        seen += [int(version) * 7 % 120 for version in re.findall(r'c-version"><a href="[^"]*/v(\d+)"', page)]
+        found = re.search(r'rel="next" href="([^"]*)"', page)
+        link = found[1].replace("&amp;", "&") if found else ""
+    assert seen == list(range(120))
+    assert 'aria-sort="ascending"><a href="?sort=-value#versions"' in page
+
+
+def test_the_time_to_live_is_a_date(visitor: httpx.Client, shelf: Shelf) -> None:
+    """A version that is kept for a time says until when."""
+    version = shelf.log(shelf.collection("digits", "short-lived"), None)
+    with shelf.db.atomic():
+        sql = "UPDATE artifacts SET ttl_seconds = 86400, created_at = '2026-01-01T07:08:09Z' WHERE id = ?"
+        shelf.db.run(sql, version)
+    page = visitor.get("/local/digits/artifacts/model/short-lived/v0").text
+    assert "for 1 day (TTL), until 2026-01-02 07:08:09 UTC" in page
 
 
 def test_the_version_page_shows_everything(visitor: httpx.Client, digits: str, model: str) -> None:
@@ -274,6 +329,9 @@ def test_a_failure_is_a_friendly_500(visitor: httpx.Client, shelf: Shelf, caplog
     assert answer.status_code == 500
     assert "The server failed" in answer.text
     assert "damaged" not in answer.text
+    deadline = time.monotonic() + 20  # the log is written behind the answer
+    while "JSONDecodeError" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert "JSONDecodeError" in caplog.text
     with shelf.db.atomic():
         shelf.db.run("UPDATE artifacts SET metadata = '{}' WHERE id = ?", version)

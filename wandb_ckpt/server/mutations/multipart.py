@@ -1,7 +1,4 @@
-"""Mutations: uploads in parts. The client cuts files of 2 GiB and more, if it is offered to.
-
-A server on the same machine is faster with one upload, so it is offered only on demand.
-"""
+"""Mutations: uploads in parts. The client cuts files of 2 GiB and more; of a failed part it sends that one again."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _announce(context: Context, file: Input) -> FileNode:
     contents.claim(context.db, artifact.id, known.id)
     node = _upload_of_object(context, artifact, file["name"], known)
     wanted = file.get("upload_parts_input")
-    if wanted and node.storage_path and known.blob is None and context.services.multipart:
+    if wanted and node.storage_path and known.blob is None:
         node.upload_multipart_urls = offer_parts(context, known, node.storage_path, wanted)
     return node
 

@@ -14,6 +14,7 @@ __all__ = [
     "count",
     "duration",
     "finite",
+    "later",
     "moment",
     "number",
     "pretty",
@@ -124,6 +125,21 @@ def moment(time: str) -> str:
     """
     then = _parsed(time)
     return time if then is None else f"{then:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def later(time: str, seconds: int) -> str:
+    """The moment that comes so long after a time of the store.
+
+    >>> later("2026-01-01T07:08:09Z", 86_400), later("2026-01-01T07:08:09Z", 2**62)
+    ('2026-01-02 07:08:09 UTC', 'the year 10000 and later')
+    """
+    then = _parsed(time)
+    if then is None:
+        return MISSING
+    try:
+        return moment((then + datetime.timedelta(seconds=seconds)).isoformat())
+    except OverflowError:
+        return "the year 10000 and later"
 
 
 def pretty(value: Any) -> str:

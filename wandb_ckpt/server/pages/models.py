@@ -12,6 +12,7 @@ from wandb_ckpt.server.pages.facts import facts_of
 from wandb_ckpt.server.pages.formats import finite
 from wandb_ckpt.server.pages.paging import paging
 from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, best_of, plot
+from wandb_ckpt.server.pages.sorting import Sorting, sorting
 from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import overview, page_rows
 from wandb_ckpt.server.store.overview import CollectionSummary
@@ -20,6 +21,7 @@ from wandb_ckpt.server.store.page_rows import MonitoredValue
 __all__ = ["model_page", "registry_entry"]
 
 _VERSIONS = 50
+_NEWEST_FIRST = Sorting("version", downwards=True)
 
 
 def model_page(visit: Visit) -> Response:
@@ -28,7 +30,10 @@ def model_page(visit: Visit) -> Response:
     if collection.type != visit.named("type"):
         return RedirectResponse(_model_path(visit, collection), 303)
     rows = paging(visit.asked("page"), _VERSIONS, collection.version_count)
-    versions = overview.versions(visit.db, collection.id, rows.per_page, rows.offset)
+    order = sorting(visit.asked("sort"), overview.VERSION_ORDERS, _NEWEST_FIRST)
+    versions = overview.versions(
+        visit.db, collection.id, rows.per_page, rows.offset, order.column, downwards=order.downwards
+    )
     best = overview.find_version(visit.db, collection.id, "best")
     values = page_rows.monitored_values(visit.db, collection.id)
     monitor, mode = _watched(values)
@@ -40,10 +45,13 @@ def model_page(visit: Visit) -> Response:
         ref=f"{collection.entity}/{collection.project}/{collection.name}",
         versions=[(version, facts_of(version.metadata)) for version in versions],
         paging=rows,
+        order=order,
+        kept={} if order == _NEWEST_FIRST else {"sort": str(order)},
         best=best,
         best_facts=best and facts_of(best.metadata),
         latest_facts=collection.latest and facts_of(collection.latest.metadata),
         monitor=monitor,
+        mode=mode,
         plots=_plots(points, marked) if monitor else [],
         marked=marked,
     )

@@ -72,7 +72,7 @@ def _environment() -> Environment:
         missing=formats.MISSING,
         package_version=importlib.metadata.version("wandb-ckpt"),
     )
-    names = ("age", "count", "duration", "moment", "number", "pretty", "shortened", "signed", "size")
+    names = ("age", "count", "duration", "later", "moment", "number", "pretty", "shortened", "signed", "size")
     environment.filters.update({name: getattr(formats, name) for name in names}, markdown=markdown)
     return environment
 

@@ -4,6 +4,7 @@ Everything is looked up from the ids of the level above, so a page first finds i
 `find_project(db, user.id, "name")`, then `find_collection(db, project.id, "name")`, and so on.
 """
 
+# ruff: noqa: S608 (only names of columns of our own are put into SQL)
 from __future__ import annotations
 
 import json
@@ -16,6 +17,7 @@ from wandb_ckpt.server.store.database import Database
 from wandb_ckpt.server.store.records import Project, Run, optional, record
 
 __all__ = [
+    "VERSION_ORDERS",
     "CollectionSummary",
     "FileSummary",
     "Lineage",
@@ -229,10 +231,50 @@ _CALLED = """
 """
 
 
-def versions(db: Database, collection_id: int, limit: int = -1, offset: int = 0) -> tuple[VersionSummary, ...]:
-    """The versions of a collection, newest first; all of them unless a limit is given."""
+_NUMBER = """
+    CASE WHEN json_valid(a.metadata) AND json_type(a.metadata, '$.{0}') IN ('integer', 'real')
+    THEN json_extract(a.metadata, '$.{0}') END
+"""
+_ORDERS = {
+    "version": "m.version_index",
+    "value": _NUMBER.format("value"),
+    "epoch": _NUMBER.format("epoch"),
+    "size": "a.size",
+    "age": "unixepoch() - unixepoch(a.created_at)",
+    "run": "r.display_name COLLATE NOCASE",
+}
+VERSION_ORDERS = frozenset(_ORDERS)
+
+
+def versions(
+    db: Database,
+    collection_id: int,
+    limit: int = -1,
+    offset: int = 0,
+    order: str = "version",
+    *,
+    downwards: bool = True,
+) -> tuple[VersionSummary, ...]:
+    """The versions of a collection, newest first; all of them unless a limit is given.
+
+    Args:
+        db: Where the rows are.
+        collection_id: The collection.
+        limit: How many at most.
+        offset: How many to leave out before.
+        order: What they are ordered by, one of `VERSION_ORDERS`; versions that do not have it come last.
+        downwards: Whether the largest comes first.
+    """
+    by = f"({_ORDERS[order]}) IS NULL, {_ORDERS[order]} {'DESC' if downwards else 'ASC'}, m.version_index DESC"
+    # First which they are, then the rest: else the aliases of all versions would be read to be sorted along.
     rows = db.rows(
-        f"{_VERSION} WHERE m.collection_id = ? ORDER BY m.version_index DESC LIMIT ? OFFSET ?",
+        f"""
+        {_VERSION} WHERE m.id IN (
+            SELECT m.id FROM memberships m
+                JOIN artifacts a ON a.id = m.artifact_id LEFT JOIN runs r ON r.id = a.run_id
+            WHERE m.collection_id = ? ORDER BY {by} LIMIT ? OFFSET ?
+        ) ORDER BY {by}
+        """,
         collection_id,
         limit,
         offset,
