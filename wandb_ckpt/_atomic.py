@@ -179,6 +179,8 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # no hard links here (FAT, some network file systems)
         shutil.copy(source, target)
+        with suppress(OSError):  # the same time tells later that the file is still the one that was saved
+            shutil.copystat(source, target)
 
 
 def _keep_mode(old: Path, new: Path) -> None:

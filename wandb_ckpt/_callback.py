@@ -13,6 +13,7 @@ from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
 from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
 from wandb_ckpt._destination import Destination, find_destination
+from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._naming import (
     check_aliases,
     check_artifact_name,
@@ -20,12 +21,15 @@ from wandb_ckpt._naming import (
 from wandb_ckpt._observer import Save, SaveObserver
 from wandb_ckpt._publisher import Outcome, Publisher
 from wandb_ckpt._snapshot import Snapshot, freeze
+from wandb_ckpt._upkeep import Upkeep
 from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
 
 if TYPE_CHECKING:
     import wandb
 
 logger = logging.getLogger("wandb_ckpt")
+
+_SAY_MODE = "Pass mode='min' or mode='max'."
 
 
 class PublishingMixin:
@@ -53,6 +57,7 @@ class PublishingMixin:
         metadata: Mapping[str, Any] | None,
         on_error: Literal["warn", "raise"],
         policy: Literal["immutable", "mutable"],
+        keeping: Keeping,
     ) -> None:
         self._run = _check_run(run)
         self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
@@ -63,7 +68,9 @@ class PublishingMixin:
         self._check_numbers()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
-        self._publisher = Publisher()
+        self._keeping = keeping
+        self._upkeep = Upkeep(keeping)
+        self._publisher = Publisher(self._upkeep)
         self._destination: Destination | None = None
         self._epoch = 0
         self._last_batch: int | None = None
@@ -104,7 +111,9 @@ class PublishingMixin:
             NoActiveRunError: There is no active W&B run.
         """
         if self._family_is_chief():
-            self._find_destination(self._require_run())
+            run = self._require_run()
+            self._find_destination(run)
+            self._say_what_is_for_online(run)
         _finish_killed_saves_at(self.filepath)
         super().on_train_begin(logs)  # type: ignore[misc]
 
@@ -134,7 +143,8 @@ class PublishingMixin:
         """Waits until every checkpoint is published, and sums up.
 
         It waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an upload; what
-        is not done by then goes on in the background.
+        is not done by then goes on in the background. So it is with versions that are to be deleted, for which it
+        waits at most 30 seconds.
 
         Raises:
             PublishError: With `on_error="raise"`, a checkpoint could not be published.
@@ -142,6 +152,7 @@ class PublishingMixin:
         super().on_train_end(logs)  # type: ignore[misc]
         done = self._publisher.flush()
         self._sum_up(done)
+        self._upkeep.flush()
         self._raise_failure()
 
     # ---- what each family knows ------------------------------------------------------------------------
@@ -190,11 +201,13 @@ class PublishingMixin:
         if self.monitor_op is not None:
             return
         unknown = f"Keras can't tell whether a higher or a lower {self.monitor} is better"
+        if self._keeping.keep_best:
+            raise ArgumentError(f"{unknown}, which keep_best={self._keeping.keep_best} needs. {_SAY_MODE}")
         if not self.save_best_only:
             self.monitor_op = _undecided
-            self._warn_once(f"{unknown}, so no version gets the alias 'best'. Pass mode='min' or mode='max'.")
+            self._warn_once(f"{unknown}, so no version gets the alias 'best'. {_SAY_MODE}")
         elif self.save_freq != "epoch":  # at an epoch's end Keras says so itself
-            raise ArgumentError(f"{unknown}, which save_best_only=True needs. Pass mode='min' or mode='max'.")
+            raise ArgumentError(f"{unknown}, which save_best_only=True needs. {_SAY_MODE}")
 
     def _hide_nan(self, logs: Mapping[str, Any]) -> None:
         """Keeps a NaN from becoming the first best, by giving the parent a best that NaN is not better than.
@@ -328,6 +341,13 @@ class PublishingMixin:
             _artifact.say(
                 "what is pending goes on in the background, and is waited for when the process exits",
                 warn=True,
+            )
+
+    def _say_what_is_for_online(self, run: "wandb.Run") -> None:
+        if (names := self._keeping.online_only) and run.offline and not _artifact.is_disabled(run):
+            self._warn_once(
+                f"An offline run deletes and links nothing in W&B: {', '.join(names)} will do nothing here. After "
+                "`wandb sync`, `wandb-ckpt prune` does it."
             )
 
     def _raise_failure(self) -> None:

@@ -92,6 +92,18 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
     """
     online = _online(_usable_run())
     artifact = find(text)
+    while True:
+        try:
+            return _fetched(artifact, online, root)
+        except Exception:
+            # A callback's `max_to_keep` may have deleted what was `best` when it was found; wandb has an error of its
+            # own for each moment at which that can be (0.31).
+            found, artifact = artifact, find(text)
+            if artifact.version == found.version:
+                raise
+
+
+def _fetched(artifact: "wandb.Artifact", online: "wandb.Run | None", root: str | PathLike[str] | None) -> Fetched:
     folder = _download_whole(artifact, root)
     if online is not None:
         online.use_artifact(artifact)

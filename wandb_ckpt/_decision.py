@@ -27,10 +27,19 @@ class BestTracker:
         """
         if value is None or mode is None:
             return False
-        if self.best is not None and not _IS_BETTER[mode](value, self.best):
+        if self.best is not None and not is_better(value, self.best, mode):
             return False
         self.best = value
         return True
+
+
+def is_better(value: float, other: float, mode: Direction) -> bool:
+    """Returns whether a value is better than another one, not only as good.
+
+    >>> is_better(0.5, 0.4, "max"), is_better(0.5, 0.5, "max")
+    (True, False)
+    """
+    return _IS_BETTER[mode](value, other)
 
 
 def direction_of(monitor_op: Callable[[Any, Any], Any]) -> Direction:

@@ -36,18 +36,32 @@ def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
         ArgumentError: One is empty, has `/` or `:`, is a version (`v3`), which only W&B itself gives, or is one that
             the callback sets where it is true (`best`, `epoch_3`).
     """
-    if isinstance(aliases, str):
-        raise ArgumentError(f"aliases={aliases!r} is one string: expected a list such as [{aliases!r}].")
-    for alias in (aliases := tuple(aliases)):
-        if not isinstance(alias, str) or not alias or _VERSION.fullmatch(alias) or set("/:") & set(alias):
-            raise ArgumentError(
-                f"aliases has {alias!r}, which W&B does not take: expected a non-empty string without '/' "
-                "and ':' that is no version such as 'v3'. Rename or drop it."
-            )
+    for alias in (aliases := _checked(aliases, "aliases")):
         if _OURS.fullmatch(alias):
             raise ArgumentError(
                 f"aliases has {alias!r}, which the callback itself gives to the version that it is true of: expected "
                 "an alias for every version. Rename or drop it."
+            )
+    return aliases
+
+
+def check_link_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
+    """Returns `aliases` as a tuple if W&B takes each of them in the collection that a version is linked to.
+
+    Raises:
+        ArgumentError: One is empty, has `/` or `:`, or is a version (`v3`).
+    """
+    return _checked(aliases, "link_aliases")
+
+
+def _checked(aliases: Iterable[str], argument: str) -> tuple[str, ...]:
+    if isinstance(aliases, str):
+        raise ArgumentError(f"{argument}={aliases!r} is one string: expected a list such as [{aliases!r}].")
+    for alias in (aliases := tuple(aliases)):
+        if not isinstance(alias, str) or not alias or _VERSION.fullmatch(alias) or set("/:") & set(alias):
+            raise ArgumentError(
+                f"{argument} has {alias!r}, which W&B does not take: expected a non-empty string without '/' "
+                "and ':' that is no version such as 'v3'. Rename or drop it."
             )
     return aliases
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import wandb
-from wandb.errors import Error
 
+from wandb_ckpt._artifact import UnreachableError
 from wandb_ckpt._checkpoint import Direction
 from wandb_ckpt._listing import Version, list_artifacts, version_of
 from wandb_ckpt._naming import default_artifact_name
 from wandb_ckpt._retention import Candidate, Rule, expendable, why_kept
+from wandb_ckpt._versions import candidate_of, remove
 from wandb_ckpt.errors import ArgumentError
 
 _PAUSE = 0.1  # seconds between two deletions: W&B asks for one at a time, with a small delay
@@ -90,8 +91,8 @@ def carry_out(agreed: Plan) -> Iterator[Deletion]:
 def _delete(artifact: "wandb.Artifact") -> str:
     time.sleep(_PAUSE)
     try:
-        artifact.delete(delete_aliases=True)  # epoch_3 is one
-    except Error as error:
+        remove(artifact)
+    except UnreachableError as error:
         return str(error)
     return ""
 
@@ -115,14 +116,7 @@ def _applied(path: str, rule: Rule, artifacts: "Sequence[wandb.Artifact]") -> Pl
 
 
 def _candidate(artifact: "wandb.Artifact", own: frozenset[str]) -> Candidate:
-    version = version_of(artifact)
-    return Candidate(
-        number=version.number,
-        aliases=frozenset(version.aliases),
-        monitor=version.checkpoint.monitor,
-        value=version.checkpoint.value,
-        is_own=artifact.qualified_name in own,
-    )
+    return replace(candidate_of(artifact), is_own=artifact.qualified_name in own)
 
 
 def _owner(artifacts: "Sequence[wandb.Artifact]") -> "wandb.apis.public.Run | None":

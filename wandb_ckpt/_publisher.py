@@ -18,6 +18,7 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -71,9 +72,14 @@ class _Job:
 
 
 class Publisher:
-    """Takes checkpoints from the training thread and publishes them, one after the other."""
+    """Takes checkpoints from the training thread and publishes them, one after the other.
 
-    def __init__(self) -> None:
+    Args:
+        upkeep: Is told of each that is published.
+    """
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        self._upkeep = upkeep
         self._lock = threading.Condition(threading.RLock())
         self._outcomes: list[Outcome] = []
         self._waiting: deque[_Job] = deque()
@@ -82,9 +88,9 @@ class Publisher:
         self._last_progress = time.monotonic()
         self._failures: deque[Outcome] = deque()
 
-    def __reduce__(self) -> tuple[type["Publisher"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["Publisher"], tuple[Upkeep]]:
         # A copied or pickled callback has published nothing yet: the work stays with the original.
-        return Publisher, ()
+        return Publisher, (self._upkeep,)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -134,7 +140,7 @@ class Publisher:
             return not self._is_busy()
 
     def _is_busy(self) -> bool:
-        return bool(self._waiting or self._in_flight)
+        return bool(self._waiting or self._in_flight or self._upkeep.is_linking)
 
     def _run(self, name: str, work: Callable[[], None], *, daemon: bool) -> None:
         """Starts a thread, unless the one of that name is running. Called with the lock held."""
@@ -170,6 +176,7 @@ class Publisher:
                 self._lock.wait(timeout=_POLL)
             self._running.discard("wandb_ckpt_exit")
             self._name_what_is_left()
+        self._upkeep.flush()
 
     def _hand_over_all(self) -> None:
         pause = _FIRST_PAUSE
@@ -237,6 +244,8 @@ class Publisher:
             self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
+        if state != "failed":
+            self._upkeep.after(job.publication, version)
         if state == "committed":
             job.publication.snapshot.release()
         with self._lock:

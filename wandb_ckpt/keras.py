@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from wandb_ckpt._callback import PublishingMixin
+from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -53,6 +55,20 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
             `"raise"` raises a `PublishError` in the next hook.
         policy: `"immutable"` (the default) publishes the very file that was saved, through a hard link.
             `"mutable"` copies it at once, for files that something else writes to in place.
+        max_to_keep: How many of this run's newest versions stay in W&B, besides `best`. The others are deleted once a
+            newer one is committed; never one that has an alias that the callback did not give, is linked, or was
+            logged by another run. Defaults to `None`: all stay.
+        keep_best: How many of the versions with the best monitored values stay as well. Without `max_to_keep`, these
+            and the newest stay.
+        ttl: A `datetime.timedelta`: versions that would be deleted get it as their W&B time to live instead. W&B
+            counts it from when a version was logged. Without `max_to_keep` and `keep_best`, all but `best` and the
+            newest get it.
+        max_to_keep_local: How many of the newest files that this callback wrote stay on this disk, besides the best
+            (and the `keep_best` best). The others are deleted once W&B has them, unless something else changed them.
+        link_to: Collection that each version is linked into when it becomes the best, such as
+            `"wandb-registry-model/digits"`. A linked version is never deleted.
+        link_aliases: The aliases that it gets there.
+        link_threshold: The value that the monitored one must be better than for a version to be linked.
 
     Raises:
         ArgumentError: An argument can't work; also a `ValueError`.
@@ -86,6 +102,13 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         metadata: Mapping[str, Any] | None = None,
         on_error: Literal["warn", "raise"] = "warn",
         policy: Literal["immutable", "mutable"] = "immutable",
+        max_to_keep: int | None = None,
+        keep_best: int | None = None,
+        ttl: timedelta | None = None,
+        max_to_keep_local: int | None = None,
+        link_to: str | None = None,
+        link_aliases: Iterable[str] = (),
+        link_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -106,6 +129,15 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
             metadata=metadata,
             on_error=on_error,
             policy=policy,
+            keeping=Keeping(
+                max_to_keep=max_to_keep,
+                keep_best=keep_best,
+                ttl=ttl,
+                max_to_keep_local=max_to_keep_local,
+                link_to=link_to,
+                link_aliases=link_aliases,
+                link_threshold=link_threshold,
+            ),
         )
 
     def _family_is_chief(self) -> bool:

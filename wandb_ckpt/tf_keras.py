@@ -1,6 +1,7 @@
 """WandbModelCheckpoint for legacy tf_keras: SavedModel, TF-format weights, `options`, `period`."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,7 @@ except ImportError as error:
     raise ImportError("wandb_ckpt.tf_keras needs the tf-keras package: pip install 'wandb-ckpt[tf-keras]'") from error
 
 from wandb_ckpt._callback import PublishingMixin
+from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         metadata: See there.
         on_error: See there.
         policy: See there.
+        max_to_keep: See there.
+        keep_best: See there.
+        ttl: See there.
+        max_to_keep_local: See there.
+        link_to: See there.
+        link_aliases: See there.
+        link_threshold: See there.
         **kwargs: `period` (save every so many epochs) and `load_weights_on_restart`.
 
     Raises:
@@ -68,6 +77,13 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         metadata: Mapping[str, Any] | None = None,
         on_error: Literal["warn", "raise"] = "warn",
         policy: Literal["immutable", "mutable"] = "immutable",
+        max_to_keep: int | None = None,
+        keep_best: int | None = None,
+        ttl: timedelta | None = None,
+        max_to_keep_local: int | None = None,
+        link_to: str | None = None,
+        link_aliases: Iterable[str] = (),
+        link_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         _check_names(kwargs)
@@ -90,6 +106,15 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
             metadata=metadata,
             on_error=on_error,
             policy=policy,
+            keeping=Keeping(
+                max_to_keep=max_to_keep,
+                keep_best=keep_best,
+                ttl=ttl,
+                max_to_keep_local=max_to_keep_local,
+                link_to=link_to,
+                link_aliases=link_aliases,
+                link_threshold=link_threshold,
+            ),
         )
 
     def _family_is_chief(self) -> bool:

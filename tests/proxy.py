@@ -1,0 +1,63 @@
+"""Stands before the server as a company's proxy or a missing permission does: refuses what it is told to."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+_HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "accept-encoding", "date", "server"}
+
+
+class Proxy:
+    """Forwards everything to a server but the GraphQL operations in `refused`, which are answered as W&B does: 403.
+
+    Args:
+        target: The URL of the server.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.refused: set[str] = set()
+        self._client = httpx.Client(base_url=target, timeout=60)
+        proxy = self
+
+        class Forward(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if any(f"{operation}(".encode() in body for operation in proxy.refused):
+                    self._answer(
+                        403, {"Content-Type": "application/json"}, b'{"errors":[{"message":"permission denied"}]}'
+                    )
+                else:
+                    sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+                    answer = proxy._client.request(self.command, self.path, headers=sent, content=body)
+                    self._answer(answer.status_code, dict(answer.headers), answer.content)
+
+            do_GET = do_POST = do_PUT = do_HEAD = _forward  # noqa: N815 - http.server's names
+
+            def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    if name.lower() not in _HOP:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._client.close()
