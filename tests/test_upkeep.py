@@ -308,7 +308,7 @@ def test_local_files_offline(start_run: Any, caplog: Any) -> None:
     fit(keras, [logs_of(keras, [0.5, 2.0, 3.0]), callback], epochs=3)
     assert sorted(os.listdir("out")) == ["m-1.keras", "m-3.keras"]
     assert len(list(Path(run.sync_dir).rglob("*.keras"))) == 6
-    (warning,) = [record.message for record in caplog.records if "offline" in record.message]
+    (warning,) = [record.message for record in caplog.records if "An offline run" in record.message]
     assert "max_to_keep, link_to" in warning
 
 
