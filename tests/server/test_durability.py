@@ -16,6 +16,7 @@ import pytest
 from uploader import GraphQLError, Uploader
 
 from wandb_ckpt.server import Server, collect_garbage
+from wandb_ckpt.server.blobs import Blobs
 
 KEY = "durability" * 5
 SCRIPT = """
@@ -157,6 +158,38 @@ def _log_until_broken(process: Process, attempt: int, acknowledged: dict[str, by
             except (httpx.HTTPError, GraphQLError, ValueError):
                 assert ended.wait(10)
                 return
+
+
+def test_a_kill_in_the_middle_of_an_upload(process: Process) -> None:
+    """With the server killed while a file arrives, nothing of it counts; sent again to the same address, it does."""
+    process.start()
+    files = {"f": os.urandom(8_000_000)}
+    with process.client() as http:
+        uploader = Uploader(http, "p")
+        artifact = uploader.create(files)
+        (node,) = uploader.announce(artifact["id"], files)
+        uploader.put_manifest(artifact["id"], uploader.manifest(files)).raise_for_status()
+    incoming = process.data_dir / "blobs" / "incoming"
+
+    def half() -> Iterator[bytes]:
+        yield files["f"][:5_000_000]
+        while not any(path.stat().st_size for path in incoming.iterdir()):
+            time.sleep(0.01)
+        process.kill()
+        yield files["f"][5_000_000:]
+
+    headers = {"Content-Length": str(len(files["f"]))}
+    with pytest.raises(httpx.HTTPError):
+        httpx.put(node["uploadUrl"], content=half(), headers=headers)
+    assert len(list(incoming.iterdir())) == 1
+    process.start()
+    with process.client() as http:
+        uploader = Uploader(http, "p", births=uploader.births)
+        with pytest.raises(GraphQLError, match="was not uploaded"):
+            uploader.commit(artifact["id"])
+        uploader.put(node, files["f"]).raise_for_status()
+        uploader.commit(artifact["id"])
+        assert uploader.versions()["v0"]["files"] == files
 
 
 def test_a_stop_is_graceful(process: Process) -> None:
@@ -340,6 +373,33 @@ def test_a_sweep_does_not_take_what_an_upload_needs(shelf: Any, tmp_path: Path) 
     uploader.put_manifest(pending["id"], uploader.manifest(files)).raise_for_status()
     uploader.commit(pending["id"])
     assert uploader.versions()["v1"]["files"] == files
+
+
+def test_bytes_that_come_again_are_young_again(tmp_path: Path) -> None:
+    """Old bytes that nobody refers to stay when they were just uploaded again: their row is about to be written."""
+    blobs = Blobs(tmp_path / "blobs")
+    blob = blobs.add(b"shared")
+    os.utime(blobs.path(blob.id), (0, 0))
+    assert blobs.add(b"shared") == blob
+    assert not blobs.remove(blob.id, older_than=60, unless=lambda: False)
+    assert blobs.read(blob.id) == b"shared"
+
+
+def test_bytes_that_come_while_they_are_swept_are_there_afterwards(tmp_path: Path) -> None:
+    """An upload that meets the sweep of the same bytes waits for it, and stores them anew."""
+    blobs = Blobs(tmp_path / "blobs")
+    blob = blobs.add(b"shared")
+    os.utime(blobs.path(blob.id), (0, 0))
+    upload = threading.Thread(target=blobs.add, args=(b"shared",))
+
+    def needed() -> bool:
+        upload.start()
+        upload.join(0.5)
+        return False
+
+    assert blobs.remove(blob.id, older_than=60, unless=needed)
+    upload.join()
+    assert blobs.read(blob.id) == b"shared"
 
 
 def test_a_sweep_gives_abandoned_uploads_up(shelf: Any, tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ class Context:
         """The run behind a row, if it was not deleted."""
         return self._cached(runs.run, run_id)
 
+    def artifact_of(self, artifact_id: int) -> Artifact:
+        """The artifact behind a row."""
+        return _there(self._cached(artifacts.artifact, artifact_id), "artifact")
+
     # By what a client sent
 
     def entity(self, name: str | None) -> User:

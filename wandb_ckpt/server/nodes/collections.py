@@ -12,7 +12,7 @@ from wandb_ckpt.server.nodes import artifacts as artifact_nodes
 from wandb_ckpt.server.nodes import files as file_nodes
 from wandb_ckpt.server.nodes import projects as project_nodes
 from wandb_ckpt.server.paging import Connection, connect, connect_all
-from wandb_ckpt.server.store import artifacts, collections
+from wandb_ckpt.server.store import collections
 from wandb_ckpt.server.store.records import Alias, Collection, Membership, Tag
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class MembershipNode:
 
     def artifact(self) -> artifact_nodes.ArtifactNode:
         """The version itself."""
-        found = artifacts.artifact(self._context.db, self.record.artifact_id)
-        assert found is not None
+        found = self._context.artifact_of(self.record.artifact_id)
         return artifact_nodes.ArtifactNode(self._context, found)
 
     def files(self, names: list[str] | None = None, after: str | None = None, first: int | None = None) -> Connection:
