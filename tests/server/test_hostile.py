@@ -308,6 +308,14 @@ def test_a_huge_body_is_refused(http: httpx.Client) -> None:
     assert answer.status_code == 413
 
 
+def test_an_endless_header_is_cut_off(server: Any) -> None:
+    """A request whose head does not end is refused before it takes much memory."""
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            line.sendall(b"a" * 100 * 2**20)
+
+
 def test_an_unknown_operation_is_named_and_recorded(server: Any, http: httpx.Client) -> None:
     """What the server does not know is answered with its name, and noted for tests."""
     server.clear_unhandled()

@@ -213,6 +213,8 @@ def _uvicorn(services: Services, host: str) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         lifespan="off",
+        # By itself uvicorn takes httptools where that is installed; it is a little faster, but takes endless headers.
+        http="h11",
         ws="none",
         # The addresses that are handed out follow the Host header; nobody may set another by a forwarding header.
         proxy_headers=False,
