@@ -1,6 +1,7 @@
 """Stands before the server as a company's proxy or a missing permission does: refuses what it is told to."""
 
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,12 +13,15 @@ _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding",
 class Proxy:
     """Forwards everything to a server but the GraphQL operations in `refused`, which are answered as W&B does: 403.
 
+    What is in `before_download` is called once, before the next file is handed out.
+
     Args:
         target: The URL of the server.
     """
 
     def __init__(self, target: str) -> None:
         self.refused: set[str] = set()
+        self.before_download: list[Callable[[], None]] = []
         self._client = httpx.Client(base_url=target, timeout=60)
         proxy = self
 
@@ -31,6 +35,8 @@ class Proxy:
                         403, {"Content-Type": "application/json"}, b'{"errors":[{"message":"permission denied"}]}'
                     )
                 else:
+                    while proxy.before_download and self.command == "GET":
+                        proxy.before_download.pop()()
                     sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
                     answer = proxy._client.request(self.command, self.path, headers=sent, content=body)
                     self._answer(answer.status_code, dict(answer.headers), answer.content)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import pytest
 
-from training import Seen, fit, logs_of, versions
+from training import Seen, X, Y, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 NAN, INF = float("nan"), float("inf")
@@ -96,6 +96,24 @@ def test_missing_monitor_is_published_without_best(start_run: Any, tmp_path: Pat
     assert [version.metadata["value"] for version in seen] == [None, None]
     assert [version.aliases for version in seen] == [{"epoch_0"}, {"latest", "epoch_1"}]
     assert "**val\\_f1** has no finite value here" in seen[0].description
+
+
+def test_equal_weights_with_a_better_value(start_run: Any, tmp_path: Path) -> None:
+    """W&B makes no new version of the same content: the one that it has says what is true of it as the best."""
+    run = start_run()
+
+    class Same(keras.Sequential):
+        def save(self, filepath: Any, **kwargs: Any) -> None:
+            Path(filepath).write_text("weights")
+
+    model = Same([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    callbacks = [logs_of(keras, [3.0, 1.0, 2.0]), WandbModelCheckpoint("m.keras")]
+    model.fit(X, Y, epochs=3, verbose=0, validation_split=0.5, callbacks=callbacks)
+    (seen,) = versions(run.path, tmp_path / "fetched")
+    assert (seen.metadata["value"], seen.metadata["epoch"]) == (1.0, 1)
+    assert "**val\\_loss = 1**, the best so far" in seen.description
+    assert seen.aliases == {"latest", "best", "epoch_0", "epoch_1", "epoch_2"}
 
 
 def test_the_runs_summary_has_the_best(start_run: Any, tmp_path: Path) -> None:

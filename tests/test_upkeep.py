@@ -14,6 +14,7 @@ import keras
 import pytest
 import wandb
 
+import wandb_ckpt
 from proxy import Proxy
 from scripts import run_script
 from training import Seen, contents, fit, logs_of, versions
@@ -235,6 +236,31 @@ def test_a_version_with_a_time_to_live_that_is_needed_again(start_run: Any, tmp_
     found = [wandb.Api().artifact(f"{name}:v{number}").ttl for number in range(4)]
     assert times == [timedelta(days=1)]
     assert found == [timedelta(days=1), None, timedelta(days=1), None]
+
+
+def test_best_moves_and_goes_while_it_is_fetched(proxy: Proxy, start_run: Any, tmp_path: Path) -> None:
+    """Who fetches `best` gets the new one when the one that was found is deleted before its files were read."""
+    run = start_run()
+    fit(keras, [logs_of(keras, [1.0, 2.0]), WandbModelCheckpoint("m-{epoch}.keras")])
+    name = f"{run.entity}/{run.project}/run_{run.id}_model"
+    old, new = (wandb.Api().artifact(f"{name}:v{number}") for number in (0, 1))
+
+    def move_and_delete() -> None:
+        new.aliases.append("best")
+        new.save()
+        old.delete(delete_aliases=True)
+
+    proxy.before_download.append(move_and_delete)
+    path = wandb_ckpt.download(f"{name}:best", root=tmp_path / "fetched")
+    assert not proxy.before_download
+    assert path.read_bytes() == Path("m-2.keras").read_bytes()
+
+
+def test_late_readers_have_some_time(monkeypatch: pytest.MonkeyPatch, train: Any) -> None:
+    """A version that may go stays for the time that who has just found it as `best` needs."""
+    monkeypatch.setattr(_upkeep, "GRACE", 600.0)
+    monkeypatch.setattr(_upkeep, "PATIENCE", 2.0)
+    assert numbers(train([3.0, 2.0, 1.0], max_to_keep=1)) == [0, 1, 2]
 
 
 # ---- links -------------------------------------------------------------------------------------------------

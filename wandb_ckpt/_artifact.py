@@ -1,6 +1,7 @@
 """Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopen and _collection, all that knows wandb."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from wandb_ckpt._checkpoint import METADATA_KEYS, Checkpoint, finite_scalar
 from wandb_ckpt._description import describe
 from wandb_ckpt._snapshot import Snapshot
 from wandb_ckpt.errors import ArgumentError
+
+logger = logging.getLogger("wandb_ckpt")
 
 # W&B's limit on top-level metadata keys (wandb/sdk/artifacts/_validators.py, 0.31).
 _METADATA_MAX = 100
@@ -124,8 +127,11 @@ def hand_over(publication: Publication) -> "wandb.Artifact":
         raise UnreachableError(words(error)) from error
 
 
-def settle(artifact: "wandb.Artifact") -> str:
+def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
     """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
+
+    Where W&B had the same content before, that version is what the checkpoint becomes; if it becomes the best, it is
+    given the facts of this checkpoint.
 
     It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
 
@@ -135,13 +141,33 @@ def settle(artifact: "wandb.Artifact") -> str:
         UnreachableError: It is not known whether the version was committed.
     """
     try:
-        return artifact.wait().version
+        version: str = artifact.wait().version
     except HandleAbandonedError as error:
         raise LostError(words(error)) from error
     except ValueError as error:
         raise (LostError if "context canceled" in str(error) else RefusedError)(words(error)) from error
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
+    checkpoint = publication.checkpoint
+    if checkpoint.is_best and artifact.metadata.get("value") != checkpoint.value:
+        try:
+            _correct(artifact, publication)
+        except UnreachableError as error:
+            logger.warning("%s is best, but its metadata has an older value: %s", artifact.name, error)
+    return version
+
+
+def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
+    """Lets a version that is `best` now say the value that it is best with."""
+    try:
+        artifact.description, artifact.metadata = describe(publication.checkpoint), _metadata_of(publication)
+        artifact.save()
+    except Exception as error:  # as above
+        raise UnreachableError(words(error)) from error
+
+
+def _metadata_of(publication: Publication) -> dict[str, Any]:
+    return {**publication.metadata, **publication.checkpoint.to_metadata(), TEMPLATE_KEY: publication.template}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +218,7 @@ def build(publication: Publication) -> "wandb.Artifact":
         publication.name,
         type="model",
         description=describe(checkpoint),
-        metadata={**publication.metadata, **checkpoint.to_metadata(), TEMPLATE_KEY: publication.template},
+        metadata=_metadata_of(publication),
     )
     snapshot.flush()
     for file in snapshot.files:

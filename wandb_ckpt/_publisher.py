@@ -221,7 +221,7 @@ class Publisher:
     def _settle_all(self) -> None:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
             try:
-                self._finish(job, "committed", version=_artifact.settle(job.artifact))
+                self._finish(job, "committed", version=_artifact.settle(job.artifact, job.publication))
             except _artifact.LostError:
                 self._take_back()
             except _artifact.RefusedError as error:

@@ -112,7 +112,7 @@ def _main() -> None:
 
 def _published(publication: Publication) -> str | None:
     artifact = _artifact.log(publication.run, publication, _artifact.build(publication))
-    return None if publication.run.offline else artifact.wait().version
+    return None if publication.run.offline else _artifact.settle(artifact, publication)
 
 
 def _exit_code_of_finished(facts: dict[str, Any]) -> int:
