@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_nothing_steers_the_terminal(on_terminal: Any, command: Any, trained: Tr
     made_visible = "[red]x[/red] \\x1b[31mred\\x1b]0;title\\x07 \\u202etxt"
     assert made_visible in on_terminal("show", f"{trained.path}:v0", columns=120).output
     assert facts(command("show", f"{trained.path}:v0").output)["metadata note"] == made_visible
+
+
+def test_another_programs_metadata_is_all_shown(command: Any, start_run: Callable[..., Any]) -> None:
+    """Names that are ours too, with other things in them, and markup in an alias, break nothing."""
+    import wandb
+
+    metadata = {"monitor": 5, "value": "x", "epoch": "3", "logs": 7, "file": 9, "format": []}
+    with start_run() as run:
+        artifact = wandb.Artifact("m", type="model", metadata=metadata)
+        with artifact.new_file("w.txt") as file:
+            file.write("w")
+        run.log_artifact(artifact, aliases=["[red]"]).wait()
+    seen = facts(command("show", f"{run.project}/m:[red]").output)
+    assert {name: seen[f"metadata {name}"] for name in metadata} == {
+        name: str(value) for name, value in metadata.items()
+    }
+    assert command("ls", f"{run.project}/m").output.splitlines()[1].startswith("v0\t\t")
 
 
 def test_get_prints_where_the_file_is(command: Any, trained: Trained, tmp_path: Path) -> None:

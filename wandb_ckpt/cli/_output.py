@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import JustifyMethod
 
 # Control, format (such as those that turn the direction of text), surrogate; line and paragraph separators.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -31,13 +31,6 @@ class Column:
     title: str
     right: bool = False
     fold: bool = False
-
-
-def console() -> "Console":
-    """Returns where rich output goes: stdout, as it is now."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False)
 
 
 def is_terminal() -> bool:
@@ -62,16 +55,17 @@ def say_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         for line in ([column.title for column in columns], *shown):
             click.echo("\t".join(line))
         return
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        justify, overflow = ("right" if column.right else "left"), "fold"
-        table.add_column(Text(column.title), justify=justify, overflow=overflow, no_wrap=not column.fold)  # type: ignore[arg-type]
+        align: JustifyMethod = "right" if column.right else "left"
+        table.add_column(Text(column.title), justify=align, overflow="fold", no_wrap=not column.fold)
     for row in shown:
         table.add_row(*map(Text, row))
-    console().print(table)
+    Console(highlight=False).print(table)
 
 
 def say_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -136,7 +130,7 @@ def age(moment: str, now: datetime | None = None) -> str:
         return moment
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
-    return next((f"{int(seconds // unit)} {name}" for unit, name in _UNITS if seconds >= unit), "now")
+    return next((f"{int(seconds // unit)} {name}" for unit, name in _UNITS if seconds >= unit), "<1 min")
 
 
 def flat(value: Any) -> str:

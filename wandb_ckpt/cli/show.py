@@ -77,5 +77,5 @@ def _users_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     from wandb_ckpt._artifact import OUR_KEYS
     from wandb_ckpt._listing import flattened
 
-    ours = OUR_KEYS if "monitor" in metadata else ()  # another program may use these names, too
+    ours = OUR_KEYS if metadata.get("monitor") and "saved_at" in metadata else ()  # others may use these names, too
     return flattened({name: value for name, value in metadata.items() if name not in ours})
