@@ -25,13 +25,14 @@ def environ(backend: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | {"KERAS_BACKEND": backend}
 
 
+@pytest.mark.parametrize("names", [("seam", "aliases", "repairs"), ("background",)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_the_seam_on_another_backend(backend: str) -> None:
-    """The tests of saves, aliases and repairs pass in a process on that backend."""
+def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> None:
+    """The tests of saves, aliases, repairs and saving in the background pass in a process on that backend."""
     need(backend)
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         pytest.skip("this process is the other backend's own")
-    files = [str(HERE / name) for name in ("test_seam.py", "test_aliases.py", "test_repairs.py")]
+    files = [str(HERE / f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
     done = subprocess.run(
         command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=280, check=False

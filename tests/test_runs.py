@@ -205,3 +205,17 @@ def test_the_disk_is_left_clean(start_run: Any, tmp_path: Path, wandb_home: Path
     assert Path("out/m.keras").stat().st_nlink == 1
     assert not list(Path(run.sync_dir).rglob("*.keras"))
     assert [contents(wandb_home / name) for name in ("data_dir", "cache_dir/artifacts")] == before
+
+
+def test_tf_keras_saves_at_once(start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On tf_keras, save_on_background is taken and has no effect but a warning."""
+    import tf_keras
+
+    from wandb_ckpt.tf_keras import WandbModelCheckpoint as Legacy
+
+    start_run(mode="offline")
+    callback = Legacy(tmp_path / "m.keras", save_on_background=True)
+    with caplog.at_level("WARNING", "wandb_ckpt"):
+        fit(tf_keras, [callback])
+    assert sum("tf_keras can't save a picture" in message for message in caplog.messages) == 1
+    assert [outcome.state for outcome in callback.checkpoints] == ["offline", "offline"]

@@ -2,14 +2,18 @@
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._atomic import finish_killed_saves
+from wandb_ckpt._background import SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
 from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
 from wandb_ckpt._destination import Destination, find_destination
@@ -18,7 +22,7 @@ from wandb_ckpt._naming import (
     check_aliases,
     check_artifact_name,
 )
-from wandb_ckpt._observer import Save, SaveObserver
+from wandb_ckpt._observer import LaterSave, Picture, Save, SaveObserver
 from wandb_ckpt._publisher import Outcome, Publisher
 from wandb_ckpt._snapshot import Snapshot, freeze
 from wandb_ckpt._upkeep import Upkeep
@@ -30,6 +34,39 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 _SAY_MODE = "Pass mode='min' or mode='max'."
+
+
+T = TypeVar("T")
+
+
+class CannotPictureError(Exception):
+    """The model can't be saved in the background; says why."""
+
+
+class Pictures(Protocol):
+    """Takes the pictures of one model that `save_on_background` saves."""
+
+    def take(self) -> Picture:
+        """Returns a picture of the model as it is now, or raises `CannotPictureError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How one save is to be published.
+
+    Attributes:
+        index: The checkpoint's number with the publisher.
+        best: The best value before it.
+        parents_best: What the parent had as the best value before it.
+    """
+
+    index: int
+    run: "wandb.Run"
+    destination: Destination
+    checkpoint: Checkpoint
+    aliases: tuple[str, ...]
+    best: float | None
+    parents_best: Any
 
 
 class PublishingMixin:
@@ -58,6 +95,7 @@ class PublishingMixin:
         on_error: Literal["warn", "raise"],
         policy: Literal["immutable", "mutable"],
         keeping: Keeping,
+        save_on_background: bool,
     ) -> None:
         self._run = _check_run(run)
         self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
@@ -71,6 +109,11 @@ class PublishingMixin:
         self._keeping = keeping
         self._upkeep = Upkeep(keeping)
         self._publisher = Publisher(self._upkeep)
+        self._save_on_background = save_on_background
+        self._saver = SaverThread()
+        self._pictures: Pictures | None = None
+        self._is_prepared = True
+        self._lost: deque[tuple[Checkpoint, float | None, Any]] = deque()
         self._destination: Destination | None = None
         self._epoch = 0
         self._last_batch: int | None = None
@@ -102,7 +145,7 @@ class PublishingMixin:
         if self.monitor_op is _undecided:  # this model's metrics may decide
             self.monitor_op = None
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
-        self._observer = SaveObserver(self.model)
+        self._observer = SaveObserver(self.model, self._take_picture if self._save_on_background else None)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the run, and finishes what a killed process left half done.
@@ -115,11 +158,13 @@ class PublishingMixin:
             self._find_destination(run)
             self._say_what_is_for_online(run)
         _finish_killed_saves_at(self.filepath)
+        self._is_prepared = not self._save_on_background
         super().on_train_begin(logs)  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Lets the parent save, and publishes what it saved."""
         self._last_batch = batch
+        self._prepare_pictures()
         if self.save_freq == "epoch":  # the parent can't save here: keep the hook free
             super().on_train_batch_end(batch, logs)  # type: ignore[misc]
             return
@@ -140,16 +185,17 @@ class PublishingMixin:
             super().on_epoch_end(epoch, self._with_batch(_for_path(logs)))  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Waits until every checkpoint is published, and sums up.
+        """Waits until every checkpoint is saved and published, and sums up.
 
-        It waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an upload; what
-        is not done by then goes on in the background. So it is with versions that are to be deleted, for which it
-        waits at most 30 seconds.
+        For publishing it waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an
+        upload; what is not done by then goes on in the background. So it is with versions that are to be deleted, for
+        which it waits at most 30 seconds.
 
         Raises:
             PublishError: With `on_error="raise"`, a checkpoint could not be published.
         """
         super().on_train_end(logs)  # type: ignore[misc]
+        self._end_background()
         done = self._publisher.flush()
         self._sum_up(done)
         self._upkeep.flush()
@@ -169,12 +215,65 @@ class PublishingMixin:
         """Returns the comparison that the parent would use for `monitor` and `mode`; `None` when it can't tell."""
         raise NotImplementedError
 
+    def _family_pictures(self, saver: SaverThread) -> Pictures:
+        """Returns what takes pictures of the model, or raises `CannotPictureError`."""
+        raise NotImplementedError
+
+    # ---- saving in the background ----------------------------------------------------------------------
+
+    def _prepare_pictures(self) -> None:
+        """Begins to prepare for pictures after the first step, which has built the optimizer."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._pictures = self._or_say_why_not(partial(self._family_pictures, self._saver))
+
+    def _take_picture(self) -> Picture | None:
+        """Returns a picture of the model, or `None` where it must be saved at once."""
+        if self._pictures is None:
+            return None
+        if not self._saver.has_room():
+            self._warn_once(
+                "Training waits for the disk, to which two checkpoints are still to be written: save less often."
+            )
+            self._saver.wait_for_room()
+        picture = self._or_say_why_not(self._pictures.take)
+        if picture is None:
+            self._pictures = None
+        return picture
+
+    def _or_say_why_not(self, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except Exception as error:
+            # Making a model from a config runs whatever code the user's classes have.
+            logger.debug("No picture", exc_info=True)
+            reason = _artifact.words(error)
+            self._warn_once(f"save_on_background has no effect, and saves hold training as usual: {reason}.")
+            return None
+
+    def _end_background(self) -> None:
+        self._saver.flush()
+        self._saver.close()
+        self._pictures = None  # and with it the memory for a second model
+        self._forget_lost()
+
+    def _forget_lost(self) -> None:
+        """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
+        lost = [self._lost.popleft() for _ in range(len(self._lost))]
+        for checkpoint, best_before, parents_best_before in reversed(lost):
+            if self._destination is not None:
+                self._destination.tracker.forget(checkpoint, best_before)
+            if self.best == checkpoint.value:
+                self.best = parents_best_before
+
     # ---- one save --------------------------------------------------------------------------------------
 
     @contextmanager
     def _publishing(self, batch: int | None, logs: Mapping[str, Any]) -> Iterator[None]:
         """Stands the observer in front of the model while the parent works, then publishes what it saved."""
         self._raise_failure()
+        self._forget_lost()
+        self._prepare_pictures()  # where the parent wants no batch hooks
         self._prepare_monitor_op()
         best = self.best
         self._hide_nan(logs)
@@ -187,7 +286,7 @@ class PublishingMixin:
             if not saves:
                 self.best = best  # the parent sets it before it saves: a save that failed must not count
             for save in saves:
-                self._take(save, batch, logs)
+                self._take(save, batch, logs, best)
 
     def _prepare_monitor_op(self) -> None:
         """Gives the parent its comparison before the first save.
@@ -237,48 +336,89 @@ class PublishingMixin:
         updates = _step_of(self.model)
         return steps if steps is not None or updates is None else updates - (self._updates_before or 0)
 
-    def _take(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
-        """Publishes a save, unless it is another worker's, which that worker's parent removes again."""
-        if not self._family_is_chief():
-            save.forget()
-            return
+    def _take(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any) -> None:
+        """Publishes a save, now or once it is made; nothing that goes wrong with that may end training."""
         try:
-            self._publish(save, batch, logs)
+            order = self._order(save, batch, logs, parents_best)
         except Exception as error:
-            # What was saved is on the disk: nothing that goes wrong with publishing it may end training.
             logger.debug("Publishing %s failed", save.path, exc_info=True)
-            save.forget()
             self._record_failure(save, batch, f"it could not be kept for publishing: {_artifact.words(error)}")
+            order = None
+        if isinstance(save, LaterSave):
+            self._saver.submit(partial(self._carry_out, save, order))
+        else:
+            self._publish(save, order)
 
-    def _publish(self, save: Save, batch: int | None, logs: Mapping[str, Any]) -> None:
+    def _order(
+        self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any
+    ) -> "_Order | None":
+        """Returns how a save is to be published; `None` where it is not."""
+        if not self._family_is_chief():  # another worker's, which that worker's parent removes again
+            return None
         run = _artifact.active_run(self._run)
         if run is None:
             raise NoActiveRunError("no W&B run is active any more; keep the run open until training ends")
         destination = self._find_destination(run)
         if destination is None:  # a disabled run
+            return None
+        best = destination.tracker.best
+        checkpoint = self._checkpoint(save, destination.tracker, batch, logs)
+        aliases = aliases_for(checkpoint, self._aliases)
+        index = self._publisher.announce(checkpoint, destination.name, aliases)
+        return _Order(index, run, destination, checkpoint, aliases, best, parents_best)
+
+    def _carry_out(self, later: LaterSave, order: "_Order | None") -> None:
+        """Makes and publishes a save; in the background."""
+        try:
+            save = later.carry_out()
+        except Exception as error:
+            logger.debug("Saving %s failed", later.path, exc_info=True)
+            reason = f"it could not be saved in the background: {_artifact.words(error)}"
+            if order is None:
+                logger.warning("%s: %s", later.path, reason)
+            else:
+                self._give_up(order, reason, order.parents_best)
+        else:
+            self._publish(save, order)
+
+    def _publish(self, save: Save, order: "_Order | None") -> None:
+        if order is None:
             save.forget()
             return
-        snapshot = self._freeze(save, destination)
-        checkpoint = self._checkpoint(save, snapshot, destination.tracker, batch, logs)
-        if checkpoint.is_best:
-            destination.keep_best()
-        self._publisher.submit(
-            Publication(
-                run,
-                destination.name,
-                checkpoint,
-                snapshot,
-                aliases_for(checkpoint, self._aliases),
-                self._metadata,
-                Path(self.filepath).name,
-                destination.is_default,
-            )
-        )
+        try:
+            snapshot = self._freeze(save, order.destination)
+        except Exception as error:
+            logger.debug("Keeping %s failed", save.path, exc_info=True)
+            save.forget()
+            reason = f"it could not be kept for publishing: {_artifact.words(error)}"
+            self._give_up(order, reason, order.checkpoint.value)
+        else:
+            self._submit(order, snapshot)
 
-    def _record_failure(self, save: Save, batch: int | None, reason: str) -> None:
+    def _submit(self, order: "_Order", snapshot: Snapshot) -> None:
+        destination = order.destination
+        if order.checkpoint.is_best:
+            destination.keep_best(order.checkpoint.best)
+        publication = Publication(
+            order.run,
+            destination.name,
+            order.checkpoint,
+            snapshot,
+            order.aliases,
+            self._metadata,
+            Path(self.filepath).name,
+            destination.is_default,
+        )
+        self._publisher.submit(order.index, publication)
+
+    def _give_up(self, order: "_Order", reason: str, parents_best: Any) -> None:
+        self._lost.append((order.checkpoint, order.best, parents_best))
+        self._publisher.fail(order.index, reason)
+
+    def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
         name = self._artifact_name or (self._destination.name if self._destination else "checkpoint")
-        self._publisher.record_failure(checkpoint, name, (), reason)
+        self._publisher.fail(self._publisher.announce(checkpoint, name, ()), reason)
 
     def _freeze(self, save: Save, destination: Destination) -> Snapshot:
         if save.is_remote:
@@ -286,14 +426,14 @@ class PublishingMixin:
         return freeze(save, destination.new_folder(), copy=self._policy == "mutable")
 
     def _checkpoint(
-        self, save: Save, snapshot: Snapshot, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
+        self, save: Save | LaterSave, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
     ) -> Checkpoint:
         value, mode = finite_scalar(logs.get(self.monitor)), self._direction()
         is_best = tracker.observe(value, mode)
         keras_version, backend = self._family_facts()
         return Checkpoint(
             path=save.path,
-            format=format_of(save.path, is_folder=snapshot.is_folder),
+            format=format_of(save.path, is_folder=Path(save.path).is_dir()),
             epoch=self._epoch,
             batch=batch,
             step=_step_of(self.model),

@@ -32,6 +32,11 @@ class BestTracker:
         self.best = value
         return True
 
+    def forget(self, checkpoint: Checkpoint, previous: float | None) -> None:
+        """Takes back a checkpoint that came to nothing, unless a better one has come since."""
+        if checkpoint.is_best and self.best == checkpoint.value:
+            self.best = previous
+
 
 def is_better(value: float, other: float, mode: Direction) -> bool:
     """Returns whether a value is better than another one, not only as good.

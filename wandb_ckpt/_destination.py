@@ -52,10 +52,10 @@ class Destination:
         """Returns a path for the next snapshot, at which there is nothing."""
         return self.folder / self.name / f"{time.time_ns()}"
 
-    def keep_best(self) -> None:
+    def keep_best(self, best: float | None) -> None:
         """Keeps the best value for the next callback of this run that has the same claim."""
         try:
-            self.claim.write(self.tracker.best)
+            self.claim.write(best)
         except OSError as error:
             logger.warning("Another callback of this run will not know the best value so far: %s", error)
 

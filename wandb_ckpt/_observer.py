@@ -6,8 +6,9 @@ It owns the saves that were made and not yet collected.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
 
@@ -36,45 +37,76 @@ class Save:
             self.folder.remove()
 
 
+@dataclass(frozen=True, slots=True)
+class LaterSave:
+    """A save that is still to be made, of what the model was when the parent asked for it.
+
+    Attributes:
+        path: The path as the parent named it.
+        carry_out: Makes it, once, in whatever thread; raises what the model's save raises.
+    """
+
+    path: str
+    carry_out: Callable[[], Save]
+
+
+class Picture(Protocol):
+    """What the model was at one moment."""
+
+    def save(self, method: str, filepath: str, *args: Any, **kwargs: Any) -> None:
+        """Saves it with the model's method of that name."""
+
+
 class SaveObserver:
     """Forwards everything to a model, and carries out `save()` and `save_weights()` atomically.
 
     Args:
         model: The real model.
+        take_picture: Returns a picture of the model as it is now, to be saved later; `None` to save it at once.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, take_picture: Callable[[], Picture | None] | None = None) -> None:
         self._observed = model
-        self._saves: list[Save] = []
+        self._take_picture = take_picture
+        self._saves: list[Save | LaterSave] = []
         self._tidied: set[Path] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed, name)
 
-    def __reduce__(self) -> tuple[type["SaveObserver"], tuple[Any]]:
-        return SaveObserver, (self._observed,)
+    def __reduce__(self) -> tuple[type["SaveObserver"], tuple[Any, ...]]:
+        return SaveObserver, (self._observed, self._take_picture)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves the whole model, as `model.save` does."""
-        self._save(self._observed.save, filepath, args, kwargs)
+        self._save("save", filepath, args, kwargs)
 
     def save_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves the weights, as `model.save_weights` does."""
-        self._save(self._observed.save_weights, filepath, args, kwargs)
+        self._save("save_weights", filepath, args, kwargs)
 
-    def collect(self) -> list[Save]:
+    def collect(self) -> list[Save | LaterSave]:
         """Returns the saves since the last call, and forgets them."""
         saves, self._saves = self._saves, []
         return saves
 
-    def _save(self, save: Callable[..., Any], filepath: Any, args: Any, kwargs: Any) -> None:
+    def _save(self, method: str, filepath: Any, args: Any, kwargs: Any) -> None:
         path = os.fspath(filepath)
+        # A folder in the way is for the parent to complain about, at once.
+        picture = self._take_picture() if self._take_picture and not Path(path).is_dir() else None
+        if picture is None:
+            self._saves.append(self._made(getattr(self._observed, method), path, args, kwargs))
+        else:
+            save = partial(picture.save, method)
+            self._saves.append(LaterSave(path, partial(self._made, save, path, args, kwargs)))
+
+    def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
         folder = None if "://" in path else self._private_folder(path)
         if folder is None:
-            save(filepath, *args, **kwargs)
+            save(path, *args, **kwargs)
         else:
             _save_atomically(save, folder, args, kwargs)
-        self._saves.append(Save(path, folder))
+        return Save(path, folder)
 
     def _private_folder(self, path: str) -> PrivateFolder | None:
         try:

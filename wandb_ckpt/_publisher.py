@@ -98,12 +98,17 @@ class Publisher:
         with self._lock:
             return tuple(self._outcomes)
 
-    def submit(self, publication: Publication) -> None:
-        """Takes a checkpoint to publish; returns at once."""
+    def announce(self, checkpoint: Checkpoint, name: str, aliases: tuple[str, ...]) -> int:
+        """Takes note of a checkpoint that `submit` or `fail` follows for, and returns its number."""
         with self._lock:
-            job = _Job(len(self._outcomes), publication)
-            self._outcomes.append(_pending(publication))
-            self._waiting.append(job)
+            self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", Path(checkpoint.path)))
+            return len(self._outcomes) - 1
+
+    def submit(self, index: int, publication: Publication) -> None:
+        """Takes an announced checkpoint to publish; returns at once."""
+        with self._lock:
+            self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
+            self._waiting.append(_Job(index, publication))
             self._last_progress = time.monotonic()
             # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
             self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
@@ -111,11 +116,11 @@ class Publisher:
             self._run("wandb_ckpt_exit", self._hold_exit, daemon=False)
             self._lock.notify_all()
 
-    def record_failure(self, checkpoint: Checkpoint, name: str, aliases: tuple[str, ...], reason: str) -> None:
-        """Takes a checkpoint that can't even be submitted."""
-        outcome = Outcome(checkpoint, name, aliases, "failed", Path(checkpoint.path), reason=reason)
+    def fail(self, index: int, reason: str) -> None:
+        """Takes an announced checkpoint that can't be submitted."""
         with self._lock:
-            self._outcomes.append(outcome)
+            outcome = replace(self._outcomes[index], state="failed", reason=reason)
+            self._outcomes[index] = outcome
             self._failures.append(outcome)
         logger.warning("%s", outcome)
 
@@ -301,9 +306,3 @@ def _why_refused(job: _Job, reason: str) -> str:
     except ValueError as error:
         return str(error)
     return reason
-
-
-def _pending(publication: Publication) -> Outcome:
-    return Outcome(
-        publication.checkpoint, publication.name, publication.aliases, "pending", publication.snapshot.root
-    )

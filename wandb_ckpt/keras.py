@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from wandb_ckpt._callback import PublishingMixin
+from wandb_ckpt._background import SaverThread
+from wandb_ckpt._callback import Pictures, PublishingMixin
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 
@@ -69,6 +70,10 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
             `"wandb-registry-model/digits"`. A linked version is never deleted.
         link_aliases: The aliases that it gets there.
         link_threshold: The value that the monitored one must be better than for a version to be linked.
+        save_on_background: Let training go on while a checkpoint is written: only a picture of the variables is
+            taken at once, and Keras saves it in another thread. What is restored from it is the same, bit by bit.
+            It takes memory for a second model and its optimizer. Defaults to `False`. A model that can't be saved
+            this way (with a `save` of its own, or spread over devices) is saved as usual, and a warning says why.
 
     Raises:
         ArgumentError: An argument can't work; also a `ValueError`.
@@ -109,6 +114,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         link_to: str | None = None,
         link_aliases: Iterable[str] = (),
         link_threshold: float | None = None,
+        save_on_background: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -138,6 +144,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
                 link_aliases=link_aliases,
                 link_threshold=link_threshold,
             ),
+            save_on_background=save_on_background,
         )
 
     def _family_is_chief(self) -> bool:
@@ -145,6 +152,11 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
 
     def _family_facts(self) -> tuple[str, str]:
         return keras.__version__, keras.backend.backend()
+
+    def _family_pictures(self, saver: SaverThread) -> Pictures:
+        from wandb_ckpt._picture import ModelPictures
+
+        return ModelPictures(self.model, saver)
 
     def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
         # Keras keeps its inference private; a throw-away parent that never saves is asked through its public hook.

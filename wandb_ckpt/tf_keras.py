@@ -10,7 +10,8 @@ try:
 except ImportError as error:
     raise ImportError("wandb_ckpt.tf_keras needs the tf-keras package: pip install 'wandb-ckpt[tf-keras]'") from error
 
-from wandb_ckpt._callback import PublishingMixin
+from wandb_ckpt._background import SaverThread
+from wandb_ckpt._callback import CannotPictureError, Pictures, PublishingMixin
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 
@@ -52,6 +53,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         link_to: See there.
         link_aliases: See there.
         link_threshold: See there.
+        save_on_background: Has no effect here but a warning: tf_keras can't save a picture of a model.
         **kwargs: `period` (save every so many epochs) and `load_weights_on_restart`.
 
     Raises:
@@ -84,6 +86,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         link_to: str | None = None,
         link_aliases: Iterable[str] = (),
         link_threshold: float | None = None,
+        save_on_background: bool = False,
         **kwargs: Any,
     ) -> None:
         _check_names(kwargs)
@@ -115,6 +118,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
                 link_aliases=link_aliases,
                 link_threshold=link_threshold,
             ),
+            save_on_background=save_on_background,
         )
 
     def _family_is_chief(self) -> bool:
@@ -123,6 +127,9 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
 
     def _family_facts(self) -> tuple[str, str]:
         return tf_keras.__version__, "tensorflow"
+
+    def _family_pictures(self, _: SaverThread) -> Pictures:
+        raise CannotPictureError("tf_keras can't save a picture of a model; Keras 3 can")
 
     def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
         return self.monitor_op  # tf_keras sets it when it is made

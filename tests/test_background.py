@@ -1,0 +1,358 @@
+"""With save_on_background, training goes on while a checkpoint is written, and what is written is the same."""
+
+import copy
+import json
+import logging
+import resource
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from scripts import run_script
+from training import X, Y, fit, logs_of, model_of, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
+
+BACKEND = keras.backend.backend()
+FORMATS = [("keras", False), ("weights.h5", True), ("h5", False)]
+
+
+def datasets(file: Any) -> dict[str, Any]:
+    """Every array of an HDF5 file with its type, and every attribute but the names that Keras makes up."""
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.dtype.str, item.shape, item[()].tobytes())
+
+    with h5py.File(file, "r") as opened:
+        opened.visititems(visit)
+    return found
+
+
+def contents_of(path: Path) -> dict[str, Any]:
+    """What a checkpoint says, without the time of saving."""
+    if path.suffix == ".h5" and not path.name.endswith(".weights.h5"):
+        # The legacy format names arrays after the paths of variables, which a second model has others of.
+        with h5py.File(path, "r") as opened:
+            configs = [opened.attrs["model_config"], opened.attrs["training_config"]]
+        return {"configs": configs, "arrays": sorted(datasets(path).values())}
+    if path.suffix != ".keras":
+        return datasets(path)
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(archive.namelist())
+        config = json.loads(archive.read("config.json"))
+        return {"files": names, "config": config, **datasets(archive.open("model.weights.h5"))}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(keras.layers.Layer):
+    """A layer of the user's own, with state of several kinds."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.dense = keras.layers.Dense(units)
+        self.drop = keras.layers.Dropout(0.5, seed=3)
+        self.seen = keras.metrics.Mean(name="seen")
+
+    def build(self, shape: Any) -> None:
+        self.dense.build(shape)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if training:
+            self.count.assign(self.count + 1)
+        return self.drop(self.dense(inputs), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+def rich_model(optimizer: Any, jit: Any = "auto", policy: str = "float32") -> keras.Model:
+    """A model with batch norm, dropout, a layer of the user's own and a shared layer."""
+    keras.utils.set_random_seed(5)
+    with keras.name_scope("rich"):
+        inputs = keras.Input((4,))
+        shared = keras.layers.Dense(4, dtype=policy)
+        hidden = keras.layers.BatchNormalization(dtype=policy)(Block(4, dtype=policy)(shared(inputs)))
+        outputs = keras.layers.Dense(1, dtype="float32")(keras.layers.Add(dtype=policy)([shared(hidden), inputs]))
+    model = keras.Model(inputs, outputs)
+    model.compile(optimizer, "mse", metrics=["mae"], jit_compile=jit)
+    return model
+
+
+CASES = [
+    ("adam", "auto", "float32"),
+    (lambda: keras.optimizers.SGD(0.1, momentum=0.9), "auto", "float32"),
+    ("rmsprop", False, "float32"),
+    ("adam", True, "float32"),
+    (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), "auto", "mixed_float16"),
+    (lambda: keras.optimizers.Adam(ema_momentum=0.9, use_ema=True), "auto", "float32"),
+]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "jit", "policy", "ending", "weights_only"),
+    [(*CASES[0], *ending) for ending in FORMATS] + [(*case, *FORMATS[0]) for case in CASES[1:]],
+)
+def test_it_is_what_a_blocking_save_writes(
+    start_run: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    optimizer: Any,
+    jit: Any,
+    policy: str,
+    ending: str,
+    weights_only: bool,
+) -> None:
+    """After every batch the checkpoint has the very contents of a blocking save, while training goes on."""
+    if jit is True and BACKEND == "torch":
+        jit = "auto"  # torch's compiler needs a C++ tool chain
+    start_run(mode="offline")
+    name = "{epoch}-{batch}." + ending
+    args: dict[str, Any] = {"save_weights_only": weights_only, "save_freq": 1}
+    mine = WandbModelCheckpoint(tmp_path / "mine" / name, save_on_background=True, **args)
+    plain = keras.callbacks.ModelCheckpoint(str(tmp_path / "plain" / name), **args)
+    model = rich_model(optimizer if isinstance(optimizer, str) else optimizer(), jit, policy)
+    model.fit(
+        X,
+        Y,
+        epochs=2,
+        batch_size=16,
+        verbose=0,
+        callbacks=[mine, plain, keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / (epoch + 1))],
+    )
+    files = sorted(path.name for path in (tmp_path / "plain").iterdir())
+    assert len(files) == 8
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == files
+    for file in files:
+        assert contents_of(tmp_path / "mine" / file) == contents_of(tmp_path / "plain" / file)
+    assert len({str(contents_of(tmp_path / "mine" / file)) for file in files}) == len(files)
+    assert [outcome.state for outcome in mine.checkpoints] == ["offline"] * 8
+    assert "save_on_background" not in caplog.text
+
+
+class Gate(threading.Event):
+    """Holds saves in the background until it is set; those of the training thread never."""
+
+    def pass_through(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert self.wait(60)
+
+
+GATE = Gate()
+
+
+@keras.saving.register_keras_serializable("tests")
+class Gated(keras.layers.Dense):
+    """A layer that a save in the background can be held at."""
+
+    def get_config(self) -> dict[str, Any]:
+        GATE.pass_through()
+        return dict(super().get_config())
+
+
+@pytest.fixture
+def gated() -> Iterator[keras.Model]:
+    """A model whose saves in the background wait for the gate."""
+    GATE.set()
+    keras.utils.set_random_seed(7)
+    model = keras.Sequential([keras.Input((4,)), Gated(1)])
+    model.compile("adam", "mse")
+    yield model
+    GATE.set()
+
+
+def closing_gate(callback: Any, then: Callable[[], Any] = lambda: None) -> keras.callbacks.Callback:
+    """A callback that closes the gate after the first batch, when the second model is made."""
+
+    def close(batch: int, logs: Any) -> None:
+        if not callback.checkpoints and GATE.is_set():
+            callback._saver.flush()
+            GATE.clear()
+            then()
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=close)
+
+
+def at_epoch_begin(actions: dict[int, Callable[[], Any]]) -> keras.callbacks.Callback:
+    """A callback that does something when an epoch begins."""
+    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: actions.get(epoch, lambda: None)())
+
+
+def test_training_goes_on_while_it_is_written(
+    start_run: Any, project: str, tmp_path: Path, gated: keras.Model
+) -> None:
+    """The next epoch trains before the checkpoint is on the disk; when fit returns, it is there and on W&B."""
+    run = start_run()
+    seen: list[tuple[int, list[str]]] = []
+
+    def look() -> None:
+        seen.append((len(callback.checkpoints), [path.name for path in tmp_path.glob("*.keras")]))
+        GATE.set()
+
+    callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
+    gated.fit(X, Y, epochs=2, verbose=0, callbacks=[callback, closing_gate(callback), at_epoch_begin({1: look})])
+    assert seen == [(1, [])]
+    assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["m-1.keras", "m-2.keras"]
+    assert [outcome.version for outcome in callback.checkpoints] == ["v0", "v1"]
+    local = [contents_of(tmp_path / f"m-{epoch}.keras") for epoch in (1, 2)]
+    fetched = sorted((tmp_path / "back").rglob("*.keras")) if versions(run.path, tmp_path / "back") else []
+    assert [contents_of(path) for path in fetched] == local
+
+
+def test_one_picture_waits_and_then_training_does(
+    start_run: Any, tmp_path: Path, gated: keras.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one is written and one waits, training waits with the third, says so once, and keeps the order."""
+    start_run(mode="offline")
+    opener = threading.Timer(1, GATE.set)
+    reached: list[int] = []
+
+    callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
+    actions = at_epoch_begin({2: lambda: reached.append(GATE.is_set()), 3: lambda: reached.append(GATE.is_set())})
+    with caplog.at_level(logging.WARNING, "wandb_ckpt"):
+        gated.fit(X, Y, epochs=6, verbose=0, callbacks=[callback, closing_gate(callback, opener.start), actions])
+    assert reached == [False, True]
+    assert [outcome.checkpoint.epoch for outcome in callback.checkpoints] == list(range(6))
+    assert [outcome.state for outcome in callback.checkpoints] == ["offline"] * 6
+    assert sum("Training waits for the disk" in message for message in caplog.messages) == 1
+
+
+def test_a_failed_save_is_told_and_is_not_the_best(start_run: Any, project: str, tmp_path: Path) -> None:
+    """When the disk refuses one, fit goes on, its outcome says why, and a later one can be the best."""
+    run = start_run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def refuse() -> None:
+        callback._saver.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+
+    def allow() -> None:
+        callback._saver.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    callback = WandbModelCheckpoint(tmp_path / "m.keras", save_best_only=True, save_on_background=True)
+    try:
+        fit(keras, [logs_of(keras, [3, 1, 2]), callback, at_epoch_begin({1: refuse, 2: allow})], epochs=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [outcome.state for outcome in callback.checkpoints] == ["committed", "failed", "committed"]
+    assert "could not be saved in the background" in str(callback.checkpoints[1].reason)
+    assert callback.best == 2
+    newest = versions(run.path, tmp_path / "back")[-1]
+    assert (newest.version, newest.metadata["epoch"], newest.metadata["value"]) == ("v1", 2, 2.0)
+    assert "best" in newest.aliases
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".wandb_ckpt", "m."))] == ["m.keras"]
+
+
+class OwnSave(keras.Model):
+    """A model with a save of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.dense(inputs)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+
+
+class OwnVariables(keras.layers.Dense):
+    """A layer that saves its variables in a way of its own."""
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+
+
+class NoConfig(keras.layers.Layer):
+    """A layer that can't be made again from its config."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.scale
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+
+def with_lookup() -> keras.Model:
+    """A model with a layer whose vocabulary is saved as a file of its own."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.words = keras.layers.IntegerLookup(vocabulary=[1, 2, 3])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (OwnSave, "OwnSave has a save() of its own"),
+        (lambda: keras.Sequential([keras.Input((4,)), OwnVariables(1)]), "OwnVariables saves its variables in a way"),
+        (lambda: keras.Sequential([keras.Input((4,)), NoConfig(2.0), keras.layers.Dense(1)]), "can't be made again"),
+        (with_lookup, "saves files of its own"),
+    ],
+)
+def test_what_cant_be_done_in_the_background_is_done_as_usual(
+    start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[], Any], reason: str
+) -> None:
+    """A model that a clone can't stand for is saved at once, and one warning says why."""
+    start_run(mode="offline")
+    callback = WandbModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True, save_on_background=True)
+    model = make()
+    model.compile("adam", "mse")
+    with caplog.at_level(logging.WARNING, "wandb_ckpt"):
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[callback])
+    said = [message for message in caplog.messages if "save_on_background has no effect" in message]
+    assert len(said) == 1
+    assert reason in said[0]
+    assert [outcome.state for outcome in callback.checkpoints] == ["offline", "offline"]
+
+
+def test_ctrl_c_loses_nothing(project: str, tmp_path: Path) -> None:
+    """What was taken before Ctrl-C is written and published before the process exits."""
+    body = """
+    run = wandb.init()
+    callback = WandbModelCheckpoint("m-{epoch}.keras", save_on_background=True)
+    fit(callback, At(1, lambda: os.kill(os.getpid(), signal.SIGINT)), epochs=5)
+    """
+    code, output = run_script(body, tmp_path, project, "ctrlc")
+    assert code != 0
+    assert "KeyboardInterrupt" in output
+    assert [version.metadata["epoch"] for version in versions(f"local/{project}/ctrlc", tmp_path / "back")] == [0, 1]
+    assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["m-1.keras", "m-2.keras"]
+
+
+def test_a_copy_saves_too(start_run: Any, tmp_path: Path) -> None:
+    """A deep copy of a callback that has saved in the background starts anew."""
+    start_run(mode="offline")
+    first = WandbModelCheckpoint(tmp_path / "m.keras", save_on_background=True)
+    fit(keras, [first])
+    second = copy.deepcopy(first)
+    assert second.checkpoints == ()
+    fit(keras, [second], epochs=1)
+    assert [outcome.state for outcome in second.checkpoints] == ["offline"]
+    assert len(first.checkpoints) == 2
+
+
+def test_no_thread_is_left(start_run: Any, tmp_path: Path) -> None:
+    """After fit there is no saver thread."""
+    start_run(mode="offline")
+    fit(keras, [WandbModelCheckpoint(tmp_path / "m.keras", save_on_background=True)])
+    deadline = time.monotonic() + 20
+    while any("wandb_ckpt_save" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert np.isfinite(model_of(keras).predict(X, verbose=0)).all()
