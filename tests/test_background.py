@@ -176,7 +176,7 @@ def closing_gate(callback: Any, then: Callable[[], Any] = lambda: None) -> keras
 
     def close(batch: int, logs: Any) -> None:
         if not callback.checkpoints and GATE.is_set():
-            callback._saver.flush()
+            callback._background.flush()
             GATE.clear()
             then()
 
@@ -233,11 +233,11 @@ def test_a_failed_save_is_told_and_is_not_the_best(start_run: Any, project: str,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def refuse() -> None:
-        callback._saver.flush()
+        callback._background.flush()
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
 
     def allow() -> None:
-        callback._saver.flush()
+        callback._background.flush()
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     callback = WandbModelCheckpoint(tmp_path / "m.keras", save_best_only=True, save_on_background=True)

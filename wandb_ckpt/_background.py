@@ -1,15 +1,32 @@
-"""SaverThread carries out saves in the background, one after the other; it owns those that are still to be made."""
+"""BackgroundSaves makes saves while training goes on; SaverThread carries them out, one after the other."""
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from wandb_ckpt._observer import Picture
+
+logger = logging.getLogger("wandb_ckpt")
 
 T = TypeVar("T")
 
 _NICENESS = 10
+
+
+class CannotPictureError(Exception):
+    """The model can't be saved in the background; says why."""
+
+
+class Pictures(Protocol):
+    """Takes the pictures of one model."""
+
+    def take(self) -> Picture:
+        """Returns a picture of the model as it is now, or raises `CannotPictureError`."""
 
 
 class SaverThread:
@@ -51,6 +68,70 @@ class SaverThread:
 
     def _pending(self) -> list[Future[Any]]:
         return [future for future in self._unfinished if not future.done()]
+
+
+class BackgroundSaves:
+    """Owns, while a model is training, what takes pictures of it and the thread that saves them.
+
+    Args:
+        make_pictures: Prepares for pictures of the model; raises `CannotPictureError` where there can be none.
+        warn: Says something once.
+    """
+
+    def __init__(self, make_pictures: Callable[[SaverThread], Pictures], warn: Callable[[str], None]) -> None:
+        self._make_pictures = make_pictures
+        self._warn = warn
+        self._saver = SaverThread()
+        self._pictures: Pictures | None = None
+        self._is_prepared = False
+
+    def begin(self) -> None:
+        """Forgets what was prepared for an earlier training."""
+        self._pictures, self._is_prepared = None, False
+
+    def prepare(self) -> None:
+        """Begins to prepare, once; after the first step, which has built the optimizer."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self._pictures = self._or_say_why_not(partial(self._make_pictures, self._saver))
+
+    def take(self) -> Picture | None:
+        """Returns a picture of the model, or `None` where it must be saved at once."""
+        if self._pictures is None:
+            return None
+        if not self._saver.has_room():
+            self._warn(
+                "Training waits for the disk, to which two checkpoints are still to be written: save less often."
+            )
+            self._saver.wait_for_room()
+        picture = self._or_say_why_not(self._pictures.take)
+        if picture is None:
+            self._pictures = None
+        return picture
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Lets the thread do what saves a picture; it must not raise."""
+        self._saver.submit(work)
+
+    def flush(self) -> None:
+        """Waits until all pictures are saved."""
+        self._saver.flush()
+
+    def end(self) -> None:
+        """Waits until all pictures are saved, and frees the thread and the memory."""
+        self._saver.flush()
+        self._saver.close()
+        self._pictures = None
+
+    def _or_say_why_not(self, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except Exception as error:
+            # Making a model from a config runs whatever code the user's classes have.
+            logger.debug("No picture", exc_info=True)
+            reason = str(error) or type(error).__name__
+            self._warn(f"save_on_background has no effect, and saves hold training as usual: {reason}.")
+            return None
 
 
 def _lower_priority() -> None:

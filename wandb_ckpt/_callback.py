@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._atomic import finish_killed_saves
-from wandb_ckpt._background import SaverThread
+from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
 from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
 from wandb_ckpt._destination import Destination, find_destination
@@ -22,7 +22,7 @@ from wandb_ckpt._naming import (
     check_aliases,
     check_artifact_name,
 )
-from wandb_ckpt._observer import LaterSave, Picture, Save, SaveObserver
+from wandb_ckpt._observer import LaterSave, Save, SaveObserver
 from wandb_ckpt._publisher import Outcome, Publisher
 from wandb_ckpt._snapshot import Snapshot, freeze
 from wandb_ckpt._upkeep import Upkeep
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 _SAY_MODE = "Pass mode='min' or mode='max'."
-
-
-T = TypeVar("T")
-
-
-class CannotPictureError(Exception):
-    """The model can't be saved in the background; says why."""
-
-
-class Pictures(Protocol):
-    """Takes the pictures of one model that `save_on_background` saves."""
-
-    def take(self) -> Picture:
-        """Returns a picture of the model as it is now, or raises `CannotPictureError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +95,7 @@ class PublishingMixin:
         self._keeping = keeping
         self._upkeep = Upkeep(keeping)
         self._publisher = Publisher(self._upkeep)
-        self._save_on_background = save_on_background
-        self._saver = SaverThread()
-        self._pictures: Pictures | None = None
-        self._is_prepared = True
+        self._background = BackgroundSaves(self._family_pictures, self._warn_once) if save_on_background else None
         self._lost: deque[tuple[Checkpoint, float | None, Any]] = deque()
         self._destination: Destination | None = None
         self._epoch = 0
@@ -145,7 +128,7 @@ class PublishingMixin:
         if self.monitor_op is _undecided:  # this model's metrics may decide
             self.monitor_op = None
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
-        self._observer = SaveObserver(self.model, self._take_picture if self._save_on_background else None)
+        self._observer = SaveObserver(self.model, self._background and self._background.take)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the run, and finishes what a killed process left half done.
@@ -158,13 +141,15 @@ class PublishingMixin:
             self._find_destination(run)
             self._say_what_is_for_online(run)
         _finish_killed_saves_at(self.filepath)
-        self._is_prepared = not self._save_on_background
+        if self._background:
+            self._background.begin()
         super().on_train_begin(logs)  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Lets the parent save, and publishes what it saved."""
         self._last_batch = batch
-        self._prepare_pictures()
+        if self._background:
+            self._background.prepare()
         if self.save_freq == "epoch":  # the parent can't save here: keep the hook free
             super().on_train_batch_end(batch, logs)  # type: ignore[misc]
             return
@@ -195,7 +180,9 @@ class PublishingMixin:
             PublishError: With `on_error="raise"`, a checkpoint could not be published.
         """
         super().on_train_end(logs)  # type: ignore[misc]
-        self._end_background()
+        if self._background:
+            self._background.end()
+        self._forget_lost()
         done = self._publisher.flush()
         self._sum_up(done)
         self._upkeep.flush()
@@ -219,53 +206,6 @@ class PublishingMixin:
         """Returns what takes pictures of the model, or raises `CannotPictureError`."""
         raise NotImplementedError
 
-    # ---- saving in the background ----------------------------------------------------------------------
-
-    def _prepare_pictures(self) -> None:
-        """Begins to prepare for pictures after the first step, which has built the optimizer."""
-        if not self._is_prepared:
-            self._is_prepared = True
-            self._pictures = self._or_say_why_not(partial(self._family_pictures, self._saver))
-
-    def _take_picture(self) -> Picture | None:
-        """Returns a picture of the model, or `None` where it must be saved at once."""
-        if self._pictures is None:
-            return None
-        if not self._saver.has_room():
-            self._warn_once(
-                "Training waits for the disk, to which two checkpoints are still to be written: save less often."
-            )
-            self._saver.wait_for_room()
-        picture = self._or_say_why_not(self._pictures.take)
-        if picture is None:
-            self._pictures = None
-        return picture
-
-    def _or_say_why_not(self, make: Callable[[], T]) -> T | None:
-        try:
-            return make()
-        except Exception as error:
-            # Making a model from a config runs whatever code the user's classes have.
-            logger.debug("No picture", exc_info=True)
-            reason = _artifact.words(error)
-            self._warn_once(f"save_on_background has no effect, and saves hold training as usual: {reason}.")
-            return None
-
-    def _end_background(self) -> None:
-        self._saver.flush()
-        self._saver.close()
-        self._pictures = None  # and with it the memory for a second model
-        self._forget_lost()
-
-    def _forget_lost(self) -> None:
-        """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
-        lost = [self._lost.popleft() for _ in range(len(self._lost))]
-        for checkpoint, best_before, parents_best_before in reversed(lost):
-            if self._destination is not None:
-                self._destination.tracker.forget(checkpoint, best_before)
-            if self.best == checkpoint.value:
-                self.best = parents_best_before
-
     # ---- one save --------------------------------------------------------------------------------------
 
     @contextmanager
@@ -273,7 +213,8 @@ class PublishingMixin:
         """Stands the observer in front of the model while the parent works, then publishes what it saved."""
         self._raise_failure()
         self._forget_lost()
-        self._prepare_pictures()  # where the parent wants no batch hooks
+        if self._background:
+            self._background.prepare()  # where the parent wants no batch hooks
         self._prepare_monitor_op()
         best = self.best
         self._hide_nan(logs)
@@ -344,9 +285,9 @@ class PublishingMixin:
             logger.debug("Publishing %s failed", save.path, exc_info=True)
             self._record_failure(save, batch, f"it could not be kept for publishing: {_artifact.words(error)}")
             order = None
-        if isinstance(save, LaterSave):
-            self._saver.submit(partial(self._carry_out, save, order))
-        else:
+        if isinstance(save, LaterSave) and self._background:
+            self._background.submit(partial(self._carry_out, save, order))
+        elif isinstance(save, Save):
             self._publish(save, order)
 
     def _order(
@@ -414,6 +355,15 @@ class PublishingMixin:
     def _give_up(self, order: "_Order", reason: str, parents_best: Any) -> None:
         self._lost.append((order.checkpoint, order.best, parents_best))
         self._publisher.fail(order.index, reason)
+
+    def _forget_lost(self) -> None:
+        """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
+        lost = [self._lost.popleft() for _ in range(len(self._lost))]
+        for checkpoint, best_before, parents_best_before in reversed(lost):
+            if self._destination is not None:
+                self._destination.tracker.forget(checkpoint, best_before)
+            if self.best == checkpoint.value:
+                self.best = parents_best_before
 
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)

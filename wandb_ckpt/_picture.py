@@ -15,8 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from wandb_ckpt._background import SaverThread
-from wandb_ckpt._callback import CannotPictureError
+from wandb_ckpt._background import CannotPictureError, SaverThread
 
 Values = list[Any]
 # Reads all variables now; into the memory of values that are no longer needed, where that pays.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from wandb_ckpt._background import SaverThread
-from wandb_ckpt._callback import Pictures, PublishingMixin
+from wandb_ckpt._background import Pictures, SaverThread
+from wandb_ckpt._callback import PublishingMixin
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 

@@ -10,8 +10,8 @@ try:
 except ImportError as error:
     raise ImportError("wandb_ckpt.tf_keras needs the tf-keras package: pip install 'wandb-ckpt[tf-keras]'") from error
 
-from wandb_ckpt._background import SaverThread
-from wandb_ckpt._callback import CannotPictureError, Pictures, PublishingMixin
+from wandb_ckpt._background import CannotPictureError, Pictures, SaverThread
+from wandb_ckpt._callback import PublishingMixin
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt.errors import ArgumentError
 
