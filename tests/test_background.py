@@ -336,11 +336,12 @@ def test_ctrl_c_loses_nothing(project: str, tmp_path: Path) -> None:
 
 
 def test_a_copy_saves_too(start_run: Any, tmp_path: Path) -> None:
-    """A deep copy of a callback that has saved in the background starts anew."""
+    """A deep copy, of a callback that is saving in the background, starts anew."""
     start_run(mode="offline")
     first = WandbModelCheckpoint(tmp_path / "m.keras", save_on_background=True)
-    fit(keras, [first])
-    second = copy.deepcopy(first)
+    copies: list[WandbModelCheckpoint] = []
+    fit(keras, [first, at_epoch_begin({1: lambda: copies.append(copy.deepcopy(first))})])
+    (second,) = copies
     assert second.checkpoints == ()
     fit(keras, [second], epochs=1)
     assert [outcome.state for outcome in second.checkpoints] == ["offline"]

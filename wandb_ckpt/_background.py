@@ -85,6 +85,10 @@ class BackgroundSaves:
         self._pictures: Pictures | None = None
         self._is_prepared = False
 
+    def __reduce__(self) -> tuple[type["BackgroundSaves"], tuple[Any, ...]]:
+        # What is prepared and pending stays with the original.
+        return BackgroundSaves, (self._make_pictures, self._warn)
+
     def begin(self) -> None:
         """Forgets what was prepared for an earlier training."""
         self._pictures, self._is_prepared = None, False

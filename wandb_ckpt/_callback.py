@@ -128,7 +128,7 @@ class PublishingMixin:
         if self.monitor_op is _undecided:  # this model's metrics may decide
             self.monitor_op = None
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
-        self._observer = SaveObserver(self.model, self._background and self._background.take)
+        self._observer = SaveObserver(self.model, self._background.take if self._background else None)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the run, and finishes what a killed process left half done.
