@@ -5,15 +5,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import wandb
 from wandb.errors import UsageError
 from wandb.sdk.mailbox import HandleAbandonedError
 
-from wandb_ckpt._checkpoint import METADATA_KEYS, Checkpoint, finite_scalar
+from wandb_ckpt import _record
+from wandb_ckpt._checkpoint import METADATA_KEYS, finite_scalar
 from wandb_ckpt._description import describe
-from wandb_ckpt._snapshot import Snapshot
+from wandb_ckpt._process import this_process
+from wandb_ckpt._record import Draft, Record, RunFacts
 from wandb_ckpt.errors import ArgumentError
 
 logger = logging.getLogger("wandb_ckpt")
@@ -24,27 +26,8 @@ TEMPLATE_KEY = "template"
 OUR_KEYS = METADATA_KEYS | {TEMPLATE_KEY}
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Everything that one version is made of.
-
-    Attributes:
-        run: The run that logs it.
-        name: The artifact's name.
-        aliases: The version's aliases.
-        metadata: The user's own metadata.
-        template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
-        is_default_name: Whether `name` is the run's default, whose best epoch is the run's `best_epoch`.
-    """
-
-    run: "wandb.Run"
-    name: str
-    checkpoint: Checkpoint
-    snapshot: Snapshot
-    aliases: tuple[str, ...]
-    metadata: Mapping[str, Any]
-    template: str
-    is_default_name: bool = True
+# A version that the run of this very process is to log.
+Publication: TypeAlias = "Draft[wandb.Run]"
 
 
 class RefusedError(Exception):
@@ -103,6 +86,25 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return metadata
 
 
+def run_facts(run: "wandb.Run") -> RunFacts:
+    """Returns what a process that does not have the run must know of it."""
+    return RunFacts(run.id, run.entity, run.project, run.settings.base_url, run.offline)
+
+
+def keep_record(publication: Publication, digest: str = "") -> None:
+    """Writes down beside the snapshot what version it is to become, should this process not live to see it.
+
+    Args:
+        digest: The artifact's, once it is known: it tells later whether W&B has the version.
+    """
+    draft = publication.with_run(run_facts(publication.run))
+    try:
+        _record.write(Record(draft, this_process(), digest))
+    except OSError as error:
+        root = publication.snapshot.root
+        logger.warning("No later process will know how to publish %s, should this one not do it: %s", root, error)
+
+
 def hand_over(publication: Publication) -> "wandb.Artifact":
     """Gives a checkpoint to wandb, which uploads it in a process of its own, and returns the artifact.
 
@@ -112,9 +114,12 @@ def hand_over(publication: Publication) -> "wandb.Artifact":
         UnreachableError: wandb could not take it now.
     """
     try:
+        if publication.run.offline:
+            publication.snapshot.bring_home()  # all that `wandb sync` needs is in the run's own folder
         artifact = build(publication)
     except (ValueError, TypeError, OSError) as error:
         raise RefusedError(words(error)) from error
+    keep_record(publication, artifact.digest)
     try:
         return log(publication.run, publication, artifact)
     except (ValueError, TypeError, PermissionError) as error:
@@ -206,8 +211,11 @@ def say(line: str, *, warn: bool = False) -> None:
     (wandb.termwarn if warn else wandb.termlog)(f"wandb_ckpt: {line}")
 
 
-def build(publication: Publication) -> "wandb.Artifact":
+def build(publication: Publication, digest: str = "") -> "wandb.Artifact":
     """Returns the artifact of a checkpoint, hashed but not logged.
+
+    Args:
+        digest: The artifact's, where it was built before: with it, files may be copies with other times.
 
     Raises:
         ValueError: wandb refuses it, or something else wrote to the frozen bytes.
@@ -224,7 +232,8 @@ def build(publication: Publication) -> "wandb.Artifact":
     for file in snapshot.files:
         # Frozen bytes need neither wandb's staging copy nor its cache copy.
         artifact.add_file(str(file.path), name=file.name, policy="immutable", skip_cache=True)
-    snapshot.check_unchanged()
+    if artifact.digest != digest:
+        snapshot.check_unchanged()
     return artifact
 
 

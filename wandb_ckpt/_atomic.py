@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from wandb_ckpt._process import is_alive
+
 PREFIX = ".wandb_ckpt-"
 
 # What a SavedModel consists of (tensorflow/python/saved_model/constants.py; the metadata is tf_keras's).
@@ -109,18 +111,8 @@ def _own_prefix() -> str:
 def _left_by_dead_processes(folder: Path) -> Iterator[Path]:
     for root in sorted(folder.glob(f"{glob.escape(_own_prefix())}*")):
         pid = root.name.removeprefix(_own_prefix()).split("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             yield root
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process
-        return True
-    return True
 
 
 def _place_all(placing: Path, folder: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wandb_ckpt import _artifact
-from wandb_ckpt._artifact import Publication
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
@@ -24,6 +23,7 @@ from wandb_ckpt._naming import (
 )
 from wandb_ckpt._observer import LaterSave, Save, SaveObserver
 from wandb_ckpt._publisher import Outcome, Publisher
+from wandb_ckpt._record import Draft
 from wandb_ckpt._snapshot import Snapshot, freeze
 from wandb_ckpt._upkeep import Upkeep
 from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
@@ -340,7 +340,7 @@ class PublishingMixin:
         destination = order.destination
         if order.checkpoint.is_best:
             destination.keep_best(order.checkpoint.best)
-        publication = Publication(
+        publication = Draft(
             order.run,
             destination.name,
             order.checkpoint,
@@ -350,6 +350,7 @@ class PublishingMixin:
             Path(self.filepath).name,
             destination.is_default,
         )
+        _artifact.keep_record(publication)
         self._publisher.submit(order.index, publication)
 
     def _give_up(self, order: "_Order", reason: str, parents_best: Any) -> None:

@@ -214,14 +214,13 @@ class Publisher:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
         with self._lock:
             jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
-        try:
-            versions = _reopen.publish([job.publication for job in jobs])
-        except _artifact.UnreachableError as error:
-            self._note_unreachable(first, str(error))
-            return False
-        for job, version in zip(jobs, versions, strict=True):
-            self._finish(job, "committed" if version else "offline", version=version)
-        return True
+        done = _reopen.publish([job.publication for job in jobs])
+        for job, result in zip(jobs, done.results, strict=False):
+            state: State = "failed" if result.reason else "committed" if result.version else "offline"
+            self._finish(job, state, version=result.version, reason=result.reason)
+        if done.reason:
+            self._note_unreachable(jobs[len(done.results)], done.reason)
+        return done.reason is None
 
     def _settle_all(self) -> None:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):

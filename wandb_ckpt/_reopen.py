@@ -1,128 +1,164 @@
 """Publishes into a run that is finished, from a process of its own.
 
 An exception that leaves `with wandb.init()` finishes the run before anything of ours can know, with checkpoints still
-pending. They are logged by resuming the run once more; in another process, because `wandb.init()` in the user's own
-would be in the way of the next run that the user starts.
+pending; a killed process leaves them on the disk. They are logged by resuming the run once more; in another process,
+because `wandb.init()` in the user's own would be in the way of the next run that the user starts.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from wandb_ckpt import _artifact
+from wandb_ckpt import _artifact, _record
 from wandb_ckpt._artifact import Publication
-from wandb_ckpt._checkpoint import Checkpoint
-from wandb_ckpt._snapshot import Snapshot, SnapshotFile
+from wandb_ckpt._process import this_process
+from wandb_ckpt._record import Record
+from wandb_ckpt._standing import Standing
 
 _MARK = "wandb_ckpt published: "
 # How long the run may take to be finished by the process that had it, in seconds.
 _FINISHING = 60
 
 
-def publish(publications: Sequence[Publication]) -> list[str | None]:
-    """Publishes checkpoints of one finished run, and returns their versions; `None` each for an offline run.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one checkpoint.
 
-    Raises:
-        UnreachableError: It could not be done now.
+    Attributes:
+        version: `"v3"`; `None` for an offline run, and where there is a reason.
+        reason: Why it can't become a version.
     """
+
+    version: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What became of checkpoints of one run.
+
+    Attributes:
+        results: One for each, in order, as far as it came.
+        reason: Why it came no further.
+    """
+
+    results: tuple[Result, ...]
+    reason: str | None = None
+
+
+def publish(publications: Sequence[Publication]) -> Results:
+    """Publishes checkpoints of one finished run of this process."""
     run = publications[0].run
+    facts = _artifact.run_facts(run)
+    records = [Record(publication.with_run(facts), this_process()) for publication in publications]
+    # Synced after the other, a second offline folder of the run would otherwise blank what the first one said.
+    kept = {"name": run.name, "config": dict(run.config), "summary": dict(run.summary)} if run.offline else {}
+    order = {"dir": run.settings.root_dir, "is_ending": True, "kept": json.loads(json.dumps(kept, default=str))}
+    return _publish(records, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
+
+
+def publish_records(records: Sequence[Record]) -> Results:
+    """Publishes checkpoints that another process left, all of one run that is on the server, and keeps its state."""
+    with tempfile.TemporaryDirectory(prefix="wandb_ckpt-") as folder:
+        return _publish(records, {"dir": folder, "is_ending": False, "kept": {}}, {})
+
+
+def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, str]) -> Results:
+    run = records[0].draft.run
+    encoded = [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records]
     done = subprocess.run(
         [sys.executable, "-m", "wandb_ckpt._reopen"],
-        input=json.dumps({"run": _run_facts(run), "publications": [_encoded(each) for each in publications]}),
-        env=_environ(run),
+        input=json.dumps({**order, "run": asdict(run), "records": encoded}),
+        env=_environ(run.base_url) | key,
         capture_output=True,
         text=True,
         check=False,
     )
-    results = [line.removeprefix(_MARK) for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if done.returncode or not results:
-        reason = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise _artifact.UnreachableError(f"the finished run could not be opened once more: {reason}")
-    versions: list[str | None] = json.loads(results[-1])
-    return versions
+    lines = [line.removeprefix(_MARK) for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    results = tuple(Result(**json.loads(line)) for line in lines)
+    if len(results) == len(records):
+        return Results(results)
+    why = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+    return Results(results, f"the run could not be opened once more: {why}")
 
 
-def _environ(run: "wandb.Run") -> dict[str, str]:
-    # A service of its own: the one of the user's process is about to go.
-    environ = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", "WANDB_RUN_ID")}
-    if run.settings.api_key:
-        environ["WANDB_API_KEY"] = run.settings.api_key
-    return environ | {"WANDB_BASE_URL": run.settings.base_url, "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+def _environ(base_url: str) -> dict[str, str]:
+    # A service of its own: the one of the user's process is about to go. What says which run is ours to say.
+    ours = ("WANDB_SERVICE", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_ENTITY", "WANDB_PROJECT")
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
+    return environ | {"WANDB_BASE_URL": base_url, "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
 
 
-def _run_facts(run: "wandb.Run") -> dict[str, Any]:
-    facts = {"id": run.id, "entity": run.entity, "project": run.project, "dir": run.settings.root_dir}
-    # Synced after the other, a second offline folder of the run would otherwise blank what the first one said.
-    kept = {"name": run.name, "config": dict(run.config), "summary": dict(run.summary)} if run.offline else {}
-    return {**facts, "offline": run.offline, "kept": json.loads(json.dumps(kept, default=str))}
-
-
-def _encoded(publication: Publication) -> dict[str, Any]:
-    snapshot = publication.snapshot
-    files = [[file.name, str(file.path), file.size, file.mtime_ns] for file in snapshot.files]
-    return {
-        "name": publication.name,
-        "checkpoint": asdict(publication.checkpoint),
-        "snapshot": {"root": str(snapshot.root), "files": files, "is_folder": snapshot.is_folder},
-        "aliases": publication.aliases,
-        "metadata": publication.metadata,
-        "template": publication.template,
-        "is_default_name": publication.is_default_name,
-    }
-
-
-def _decoded(record: dict[str, Any], run: "wandb.Run") -> Publication:
-    snapshot = record["snapshot"]
-    files = tuple(SnapshotFile(name, Path(path), size, time_ns) for name, path, size, time_ns in snapshot["files"])
-    facts = {
-        "checkpoint": Checkpoint(**record["checkpoint"]),
-        "snapshot": Snapshot(Path(snapshot["root"]), files, snapshot["is_folder"]),
-        "aliases": tuple(record["aliases"]),
-    }
-    return Publication(**{**record, **facts, "run": run})
+# ---- in the process of its own -----------------------------------------------------------------------------
 
 
 def _main() -> None:
     order = json.load(sys.stdin)
-    facts, kept = order["run"], order["run"]["kept"]
-    state = 0 if facts["offline"] else _exit_code_of_finished(facts)
+    records = [_record.decoded(values, Path(folder)) for folder, values in order["records"]]
+    with _opened(order) as run:
+        standings: dict[str, Standing] = {}
+        for record in records:
+            print(_MARK + json.dumps(asdict(_published(record, run, standings))), flush=True)  # noqa: T201 - the answer
+        for standing in standings.values():
+            standing.put_latest_back()
+
+
+@contextmanager
+def _opened(order: Mapping[str, Any]) -> Iterator["wandb.Run"]:
+    facts, kept = order["run"], order["kept"]
+    state = 0 if facts["offline"] and order["is_ending"] else _exit_code_of_finished(order)
+    offline = facts["offline"] and order["is_ending"]  # what another process left of it has been synced
     run = wandb.init(
         id=facts["id"],
         entity=facts["entity"] or None,
         project=facts["project"],
-        dir=facts["dir"],
-        mode="offline" if facts["offline"] else "online",
-        resume=None if facts["offline"] else "must",
+        dir=order["dir"],
+        mode="offline" if offline else "online",
+        resume=None if offline else "must",
         name=kept.get("name"),
         config=kept.get("config"),
     )
     run.summary.update(kept.get("summary", {}))
-    versions = [_published(_decoded(record, run)) for record in order["publications"]]
+    yield run
     run.finish(exit_code=state)
-    print(_MARK + json.dumps(versions))  # noqa: T201 - this is the answer to the process that asked
 
 
-def _published(publication: Publication) -> str | None:
-    artifact = _artifact.log(publication.run, publication, _artifact.build(publication))
-    return None if publication.run.offline else _artifact.settle(artifact, publication)
+def _published(record: Record, run: "wandb.Run", standings: dict[str, Standing]) -> Result:
+    publication = record.draft.with_run(run)
+    try:
+        artifact = _artifact.build(publication, record.digest)
+    except (ValueError, TypeError, OSError) as error:
+        return Result(None, _artifact.words(error))
+    if run.offline:
+        _artifact.log(run, publication, artifact)
+        return Result(None)
+    name = publication.name
+    standing = standings.setdefault(name, Standing(_artifact.api_of(run), f"{run.entity}/{run.project}/{name}"))
+    try:
+        return Result(standing.publish(publication, artifact))
+    except (_artifact.RefusedError, ValueError, TypeError, PermissionError) as error:
+        return Result(None, _artifact.words(error))
 
 
-def _exit_code_of_finished(facts: dict[str, Any]) -> int:
-    """Waits until the run is finished by the process that had it, and returns the exit code that it ended with."""
-    path = f"{facts['entity']}/{facts['project']}/{facts['id']}"
-    state, deadline = "running", time.monotonic() + _FINISHING
-    while state == "running" and time.monotonic() < deadline:
-        state = wandb.Api().run(path).state
+def _exit_code_of_finished(order: Mapping[str, Any]) -> int:
+    """Returns the exit code that the run ended with; waits for the end if the process that had it is just at it."""
+    facts, api = order["run"], wandb.Api()
+    path = f"{facts['entity'] or api.default_entity}/{facts['project']}/{facts['id']}"
+    state, deadline = api.run(path).state, time.monotonic() + _FINISHING
+    while order["is_ending"] and state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
-    return 0 if state in ("finished", "running") else 1
+        state = wandb.Api().run(path).state
+    return 0 if state == "finished" or (state == "running" and order["is_ending"]) else 1
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 import errno
 import os
 import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_ckpt._observer import Save
+
+KEPT_PREFIX = ".wandb_ckpt_snapshot-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Snapshot:
     """The frozen bytes of one checkpoint.
 
     Attributes:
-        root: The folder that holds them and goes with them.
+        root: The folder that holds them, in `content`, and goes with them. Where the checkpoint is on another file
+            system, `content` is a link to the bytes beside the checkpoint.
         files: Every file, with its name in the artifact: a file under its own name, a folder's content
             at the root, each file of a TF prefix under its own name.
         is_folder: Whether the checkpoint is a folder (a SavedModel).
@@ -68,8 +72,26 @@ class Snapshot:
             finally:
                 os.close(descriptor)
 
+    def bring_home(self) -> None:
+        """Copies bytes that lie elsewhere to where the snapshot is, so that its folder can be moved as a whole.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        content = self.root / "content"
+        if content.is_symlink():
+            elsewhere, copied = content.resolve(), self.root / "copied"
+            shutil.rmtree(copied, ignore_errors=True)
+            shutil.copytree(elsewhere, copied)
+            content.unlink()
+            copied.rename(content)
+            shutil.rmtree(elsewhere.parent, ignore_errors=True)
+
     def release(self) -> None:
-        """Removes the snapshot from the disk, and the folders above it that are empty then."""
+        """Removes the snapshot from the disk."""
+        content = self.root / "content"
+        if content.is_symlink():
+            shutil.rmtree(content.resolve().parent, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -85,28 +107,38 @@ def freeze(save: Save, home: Path, *, copy: bool = False) -> Snapshot:
         OSError: The bytes can't be kept (disk full, no permission), or there are none.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _fill(home, save, copy=copy)
+        return _snapshot(home, Path(save.path).name if save.folder is None else save.folder.name)
+    except OSError:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+def _fill(home: Path, save: Save, *, copy: bool) -> None:
     if save.folder is None:
-        return _snapshot(_copied(Path(save.path), home), Path(save.path).name)
-    name = save.folder.name
-    if copy:
+        _copy(Path(save.path), home)
+    elif copy:
         shutil.copytree(save.folder.content, home / "content")
         save.folder.remove()
-        return _snapshot(home, name)
-    return _snapshot(_moved(save.folder.root, home), name)
+    else:
+        _move(save.folder.root, home)
 
 
-def _moved(root: Path, home: Path) -> Path:
+def _move(root: Path, home: Path) -> None:
     try:
         root.rename(home)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # Another file system: the bytes stay beside the checkpoint, for a copy would hold training.
-        return root
-    return home
+        # Another file system: the bytes stay beside the checkpoint, for a copy would hold training. Under another
+        # name, for what a killed process leaves under the first one is taken for an unfinished save.
+        home.mkdir()
+        kept = root.rename(root.with_name(f"{KEPT_PREFIX}{uuid.uuid4().hex}"))
+        (home / "content").symlink_to(kept.resolve() / "content", target_is_directory=True)
 
 
-def _copied(path: Path, home: Path) -> Path:
+def _copy(path: Path, home: Path) -> None:
     content = home / "content"
     content.mkdir(parents=True)
     if path.is_dir():
@@ -114,7 +146,6 @@ def _copied(path: Path, home: Path) -> Path:
     else:
         for part in _parts(path):
             shutil.copy2(part, content / part.name)
-    return home
 
 
 def _parts(path: Path) -> list[Path]:
