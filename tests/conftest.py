@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from servers import OwnServer
+
 # The machine that tests run on may be busy: nothing is asserted of time.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
@@ -66,3 +68,11 @@ def start_run(project: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative paths of a test end in its own folder."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def own_server(wandb_home: Path, tmp_path: Path) -> Iterator[OwnServer]:
+    """A server that a test may kill."""
+    server = OwnServer(tmp_path / "server-data")
+    yield server
+    server.kill()

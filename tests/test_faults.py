@@ -2,10 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +11,11 @@ import pytest
 
 import wandb_ckpt
 from scripts import run_script, script
+from servers import OwnServer, names_of_versions
 from training import fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.slow
-
-SERVE = """
-import sys, time
-from wandb_ckpt.server import Server
-server = Server(sys.argv[1], port=int(sys.argv[2])).start()
-print(server.url, server.api_key, flush=True)
-time.sleep(600)
-"""
-
-
-class OwnServer:
-    """A server in a process of its own, that can be stopped, killed and started again at the same address."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir, self.port = data_dir, "0"
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, at the address that it had before."""
-        command = [sys.executable, "-c", SERVE, str(self.data_dir), self.port]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url, self.key = self.process.stdout.readline().split()
-        self.port = self.url.rsplit(":", 1)[1]
-
-    def kill(self) -> None:
-        """Kills it at once."""
-        self.process.kill()
-        self.process.communicate()
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What points wandb at it."""
-        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.key, "SERVER_PID": str(self.process.pid)}
-
-
-@pytest.fixture
-def own_server(wandb_home: Path, tmp_path: Path) -> Iterator[OwnServer]:
-    """A server that a test may kill."""
-    server = OwnServer(tmp_path / "server-data")
-    yield server
-    server.kill()
-
-
-def names_of_versions(server: OwnServer, project: str) -> str:
-    """The aliases of each version, as a client of its own sees them."""
-    code = (
-        "import sys, wandb\n"
-        f"found = wandb.Api().artifacts('model', 'local/{project}/run_r1_model')\n"
-        "print([sorted(set(a.aliases) - {a.version, 'best'}) for a in reversed(list(found))])"
-    )
-    environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | server.environ
-    return subprocess.run(
-        [sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True
-    ).stdout
-
 
 AWAY = """
 wandb.init()

@@ -153,17 +153,21 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
         raise (LostError if "context canceled" in str(error) else RefusedError)(words(error)) from error
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
+    correct_best(artifact, publication)
+    return version
+
+
+def correct_best(artifact: "wandb.Artifact", publication: Publication) -> None:
+    """Gives a version that is `best` now the facts of the checkpoint that it is best as, unless it has them."""
     checkpoint = publication.checkpoint
     if checkpoint.is_best and artifact.metadata.get("value") != checkpoint.value:
         try:
             _correct(artifact, publication)
         except UnreachableError as error:
             logger.warning("%s is best, but its metadata has an older value: %s", artifact.name, error)
-    return version
 
 
 def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
-    """Lets a version that is `best` now say the value that it is best with."""
     try:
         artifact.description, artifact.metadata = describe(publication.checkpoint), _metadata_of(publication)
         artifact.save()

@@ -22,6 +22,7 @@ from wandb_ckpt._naming import (
     check_artifact_name,
 )
 from wandb_ckpt._observer import LaterSave, Save, SaveObserver
+from wandb_ckpt._pending import sweep_in_background
 from wandb_ckpt._publisher import Outcome, Publisher
 from wandb_ckpt._record import Draft
 from wandb_ckpt._snapshot import Snapshot, freeze
@@ -415,6 +416,8 @@ class PublishingMixin:
             return None
         if self._destination is None or self._destination.run_id != run.id:
             self._destination = find_destination(run, self.filepath, self.monitor, self._artifact_name)
+            if self._destination.is_default and not run.offline:  # of several callbacks, one looks after it
+                sweep_in_background(run)
             self._continue_best(self._destination.tracker.best)
         return self._destination
 

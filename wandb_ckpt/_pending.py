@@ -1,7 +1,7 @@
 """What is still to be published on this disk: found by the records beside the snapshots, published, or swept."""
 
 import logging
-import time
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,14 +9,16 @@ from pathlib import Path
 
 import wandb
 
-from wandb_ckpt import _record, _reopen
-from wandb_ckpt._checkpoint import Checkpoint
-from wandb_ckpt._record import Record, RunFacts
+from wandb_ckpt import _artifact, _record, _reopen
+from wandb_ckpt._record import Record
 from wandb_ckpt._standing import Standing
 
 logger = logging.getLogger("wandb_ckpt")
 
-# Where the folder of a snapshot lies, seen from itself, its artifact, this package's folder, a run's, wandb's, its parent.
+# The size of an offline run's log with nothing in it, as wandb 0.31 leaves it when the process is killed in its first
+# 15 seconds: `wandb sync` can't do anything with it.
+_EMPTY_LOG = 7
+# Where snapshots lie, seen from one, its artifact's folder, this package's, a run's, wandb's, and what holds that.
 _DEPTHS = ("", "*/", "*/*/", "wandb_ckpt/*/*/", "*/wandb_ckpt/*/*/", "wandb/*/wandb_ckpt/*/*/")
 
 
@@ -38,14 +40,14 @@ class Pending:
         return self.record.draft.snapshot.root
 
     @property
+    def is_unsynced(self) -> bool:
+        """Whether it is of an offline run that `wandb sync` has not uploaded."""
+        return self.record.draft.run.offline and not list(self.run_folder.glob("*.wandb.synced"))
+
+    @property
     def run_folder(self) -> Path:
         """The folder of the run, if the snapshot lies in one."""
         return self.folder.parents[2]
-
-    @property
-    def age(self) -> float:
-        """How long ago it was saved, in seconds."""
-        return time.time() - int(self.folder.name) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def _looked_at(record: Record) -> Pending:
     pending = Pending(record)
     if record.owner.lives():
         return Pending(record, f"process {record.owner.pid} is at it")
-    if record.draft.run.offline and not list(pending.run_folder.glob("*.wandb.synced")):
+    logs = pending.run_folder.glob("*.wandb")
+    if pending.is_unsynced and any(log.stat().st_size > _EMPTY_LOG for log in logs):
         return Pending(record, f"the run is offline: wandb sync {pending.run_folder}")
     return pending
 
@@ -100,10 +103,64 @@ def _run_of(pending: Pending) -> tuple[str, str, str, str]:
 
 
 def _publish(group: Sequence[Pending]) -> Iterator[Attempt]:
-    done = _reopen.publish_records([pending.record for pending in group])
+    is_new = any(pending.is_unsynced for pending in group)
+    done = _reopen.publish_records([pending.record for pending in group], is_new=is_new)
     for pending, result in zip(group, done.results, strict=False):
         if result.version:
             pending.record.draft.snapshot.release()
         yield Attempt(pending, result.version, result.reason)
     for pending in group[len(done.results) :]:
         yield Attempt(pending, reason=done.reason)
+
+
+def sweep_in_background(run: "wandb.Run") -> None:
+    """Removes what dead processes left of versions that W&B has, and says in one line what W&B doesn't have.
+
+    It looks beside the run's own folder, and only at what is for the run's server.
+    """
+    threading.Thread(target=_sweep, args=(run,), name="wandb_ckpt_sweep", daemon=True).start()
+
+
+def _sweep(run: "wandb.Run") -> None:
+    here = Path(run.settings.sync_dir).parent
+    left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
+    if not left:
+        return
+    try:
+        api = _artifact.api_of(run)
+        unpublished = [each for _, group in groupby(left, key=_artifact_of) for each in _swept(api, list(group))]
+    except Exception:  # whatever wandb raises (0.31): nothing is lost, and the next start looks again
+        logger.debug("What is left in %s could not be looked up", here, exc_info=True)
+        return
+    if unpublished:
+        _say_unpublished(unpublished, here)
+
+
+def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
+    amount = sum(each.record.draft.snapshot.size for each in unpublished) / 1e6
+    _artifact.say(
+        f"{len(unpublished)} checkpoint{'s' if len(unpublished) > 1 else ''} of earlier processes ({amount:.1f} MB) "
+        f"were never published. This lists them, and publishes them: {_record.command_for(here)}",
+        warn=True,
+    )
+
+
+def _is_left_behind(pending: Pending, base_url: str) -> bool:
+    # Whether another machine's process lives can't be asked; it may well be at work in this folder.
+    return pending.hold is None and pending.record.owner.is_here and pending.record.draft.run.base_url == base_url
+
+
+def _artifact_of(pending: Pending) -> tuple[str, str, str]:
+    draft = pending.record.draft
+    return draft.run.entity, draft.run.project, draft.name
+
+
+def _swept(api: "wandb.Api", group: Sequence[Pending]) -> Iterator[Pending]:
+    """Removes what is a version, and yields the rest."""
+    entity, project, name = _artifact_of(group[0])
+    standing = Standing(api, f"{entity or api.default_entity}/{project}/{name}")
+    for pending in group:
+        if pending.record.digest and standing.version_with(pending.record.digest):
+            pending.record.draft.snapshot.release()
+        else:
+            yield pending

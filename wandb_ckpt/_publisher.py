@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from wandb_ckpt import _artifact, _reopen
+from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
 from wandb_ckpt._upkeep import Upkeep
@@ -291,6 +291,10 @@ class Publisher:
             logger.warning("wandb is still uploading when the process exits: %s", self._outcomes[job.index])
         for job in self._waiting:
             logger.warning("Not published, for W&B could not be reached: %s", self._outcomes[job.index])
+        for folder in dict.fromkeys(
+            job.publication.snapshot.root.parent for job in (*self._in_flight, *self._waiting)
+        ):
+            logger.warning("What is on this disk now is published later by: %s", _record.command_for(folder))
 
 
 def _is_exiting() -> bool:

@@ -4,6 +4,7 @@ Paths in it are relative to the folder, which may be moved, also to another mach
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -102,6 +103,15 @@ def read(folder: Path) -> Record | None:
         return decoded(json.loads((folder / NAME).read_text(encoding="utf-8")), folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def command_for(folder: Path) -> str:
+    """Returns the command that publishes what is pending under a folder.
+
+    >>> command_for(Path("wandb/run-1"))
+    'wandb-ckpt publish wandb/run-1'
+    """
+    return f"wandb-ckpt publish {shlex.quote(str(folder))}"
 
 
 def encoded(record: Record) -> dict[str, Any]:

@@ -63,22 +63,32 @@ def publish(publications: Sequence[Publication]) -> Results:
     records = [Record(publication.with_run(facts), this_process()) for publication in publications]
     # Synced after the other, a second offline folder of the run would otherwise blank what the first one said.
     kept = {"name": run.name, "config": dict(run.config), "summary": dict(run.summary)} if run.offline else {}
-    order = {"dir": run.settings.root_dir, "is_ending": True, "kept": json.loads(json.dumps(kept, default=str))}
+    order = {
+        "dir": run.settings.root_dir,
+        "is_ending": True,
+        "is_new": False,
+        "kept": json.loads(json.dumps(kept, default=str)),
+    }
     return _publish(records, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
 
 
-def publish_records(records: Sequence[Record]) -> Results:
-    """Publishes checkpoints that another process left, all of one run that is on the server, and keeps its state."""
+def publish_records(records: Sequence[Record], *, is_new: bool) -> Results:
+    """Publishes checkpoints that another process left, all of one run, and keeps the run's state.
+
+    Args:
+        is_new: Whether the run may not be on the server yet, for an offline run of which nothing else is left.
+    """
     with tempfile.TemporaryDirectory(prefix="wandb_ckpt-") as folder:
-        return _publish(records, {"dir": folder, "is_ending": False, "kept": {}}, {})
+        return _publish(records, {"dir": folder, "is_ending": False, "is_new": is_new, "kept": {}}, {})
 
 
 def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, str]) -> Results:
     run = records[0].draft.run
+    elsewhere = next((record.owner.host for record in records if not record.owner.is_here), None)
     encoded = [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records]
     done = subprocess.run(
         [sys.executable, "-m", "wandb_ckpt._reopen"],
-        input=json.dumps({**order, "run": asdict(run), "records": encoded}),
+        input=json.dumps({**order, "run": asdict(run), "elsewhere": elsewhere, "records": encoded}),
         env=_environ(run.base_url) | key,
         capture_output=True,
         text=True,
@@ -116,15 +126,15 @@ def _main() -> None:
 @contextmanager
 def _opened(order: Mapping[str, Any]) -> Iterator["wandb.Run"]:
     facts, kept = order["run"], order["kept"]
-    state = 0 if facts["offline"] and order["is_ending"] else _exit_code_of_finished(order)
-    offline = facts["offline"] and order["is_ending"]  # what another process left of it has been synced
+    offline = facts["offline"] and order["is_ending"]  # what another process left of an offline run was synced
+    state = 0 if offline else 1 if order["is_new"] else _exit_code_of_finished(order)
     run = wandb.init(
         id=facts["id"],
         entity=facts["entity"] or None,
         project=facts["project"],
         dir=order["dir"],
         mode="offline" if offline else "online",
-        resume=None if offline else "must",
+        resume=None if offline else "allow" if order["is_new"] else "must",
         name=kept.get("name"),
         config=kept.get("config"),
     )
@@ -158,6 +168,8 @@ def _exit_code_of_finished(order: Mapping[str, Any]) -> int:
     while order["is_ending"] and state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
         state = wandb.Api().run(path).state
+    if state == "running" and order["elsewhere"]:
+        raise SystemExit(f"{path} is running, and may still publish it: it was begun on {order['elsewhere']}")
     return 0 if state == "finished" or (state == "running" and order["is_ending"]) else 1
 
 

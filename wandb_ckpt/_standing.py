@@ -8,14 +8,15 @@ import wandb
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._artifact import Publication
-from wandb_ckpt._checkpoint import finite_scalar
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar
 from wandb_ckpt._decision import BestTracker
 
 
 class Standing:
     """The versions of one artifact, and the checkpoints that come late among them.
 
-    `best` stays on a version that is better, and `latest` on what was saved last, however late another one comes.
+    However late a checkpoint comes, `best` stays on a version that is better, and `latest` and all other aliases on
+    one that was saved later.
 
     Args:
         api: An API for the server.
@@ -40,7 +41,8 @@ class Standing:
         publication = self._as_of_now(publication)
         known = self.version_with(artifact.digest)
         if known is not None:
-            self._add_aliases(known, publication.aliases)
+            _add_aliases(known, tuple(alias for alias in publication.aliases if alias != "latest"))
+            _artifact.correct_best(known, publication)
             return known.version
         version = _artifact.settle(_artifact.log(publication.run, publication, artifact), publication)
         self._versions.append(self._api.artifact(f"{self._path}:{version}"))
@@ -51,19 +53,22 @@ class Standing:
         if self._versions:
             newest = max(self._versions, key=lambda version: _moment(version.metadata))
             newest = self._api.artifact(f"{self._path}:{newest.version}")
-            if "latest" not in newest.aliases:
-                newest.aliases = [*newest.aliases, "latest"]
-                newest.save()
+            _add_aliases(newest, ("latest",))
 
     def _as_of_now(self, publication: Publication) -> Publication:
-        """Returns the publication without `best`, where a version has meanwhile a better value."""
+        """Returns the publication without the aliases that belong to versions which are newer, or better."""
         checkpoint = publication.checkpoint
-        if not checkpoint.is_best or BestTracker(self._best(checkpoint.monitor)).observe(
-            checkpoint.value, checkpoint.mode
-        ):
-            return publication
-        aliases = tuple(alias for alias in publication.aliases if alias != "best")
-        return replace(publication, aliases=aliases, checkpoint=replace(checkpoint, is_best=False))
+        moment = _moment(checkpoint.to_metadata())
+        newer = (version.aliases for version in self._versions if _moment(version.metadata) > moment)
+        taken = {alias for aliases in newer for alias in aliases} - {"best"}
+        if checkpoint.is_best and not self._is_best_now(checkpoint):
+            taken.add("best")
+            checkpoint = replace(checkpoint, is_best=False)
+        aliases = tuple(alias for alias in publication.aliases if alias not in taken)
+        return replace(publication, aliases=aliases, checkpoint=checkpoint)
+
+    def _is_best_now(self, checkpoint: Checkpoint) -> bool:
+        return BestTracker(self._best(checkpoint.monitor)).observe(checkpoint.value, checkpoint.mode)
 
     def _best(self, monitor: str) -> float | None:
         if not self._api.artifact_exists(f"{self._path}:best"):
@@ -71,13 +76,12 @@ class Standing:
         metadata = self._api.artifact(f"{self._path}:best").metadata
         return finite_scalar(metadata.get("value")) if metadata.get("monitor") == monitor else None
 
-    def _add_aliases(self, version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
-        """Gives a version what no other one has, and `best`, which is asked for only where it belongs there."""
-        held = {alias for each in self._versions for alias in each.aliases} - {"best"} | {"latest"}
-        missing = [alias for alias in aliases if alias not in held]
-        if missing:
-            version.aliases = [*version.aliases, *missing]
-            version.save()
+
+def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
+    missing = [alias for alias in aliases if alias not in version.aliases]
+    if missing:
+        version.aliases = [*version.aliases, *missing]
+        version.save()
 
 
 def _moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 import click
 
-from wandb_ckpt.cli import diff, doctor, get, ls, plot, prune, serve, show
+from wandb_ckpt.cli import diff, doctor, get, ls, plot, prune, publish, serve, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,5 +20,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for _module in (ls, show, get, diff, plot, prune, doctor, serve):
+for _module in (ls, show, get, diff, plot, prune, publish, doctor, serve):
     main.add_command(_module.command)

@@ -1,20 +1,21 @@
 """The cells that several tables have."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.cli._output import number
 
 if TYPE_CHECKING:
     from wandb_ckpt._listing import Version
+    from wandb_ckpt._record import Draft
 
 
-def value_of(version: "Version") -> str:
+def value_of(version: "Version | Draft[Any]") -> str:
     """Returns the monitored value with its name: `val_loss 0.25`."""
     checkpoint = version.checkpoint
     return "" if checkpoint.value is None else f"{checkpoint.monitor} {number(checkpoint.value)}"
 
 
-def epoch_of(version: "Version") -> str:
+def epoch_of(version: "Version | Draft[Any]") -> str:
     """Returns the epoch, and the batch for a save within it: `3`, `3.99`."""
     checkpoint = version.checkpoint
     if checkpoint.epoch is None:

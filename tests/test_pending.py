@@ -1,0 +1,197 @@
+"""What a process leaves unpublished: found on the disk, published later into its run, or swept; best stays true."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import run_script, script
+from servers import OwnServer, seen_on
+from training import contents
+
+pytestmark = pytest.mark.slow
+
+# Sets the monitored value of each epoch, takes the server away if told so, and ends as no process should.
+BODY = """
+class Logs(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = VALUES[epoch]
+wandb.init(resume="allow", mode=MODE)
+if AWAY:
+    os.kill(int(os.environ["SERVER_PID"]), signal.SIGKILL)
+callback = WandbModelCheckpoint("out/m.keras")
+end = lambda: os.kill(os.getpid(), signal.SIGKILL) if KILLED else None
+fit(Logs(), callback, At(0, lambda: eval(FIRST or "None")), At(len(VALUES) - 1, end), epochs=len(VALUES))
+for thread in threading.enumerate():
+    if thread.name == "wandb_ckpt_sweep":
+        thread.join()
+wandb.finish()
+"""
+
+
+def train(
+    server: OwnServer,
+    folder: Path,
+    *values: float,
+    away: bool = False,
+    killed: bool = False,
+    mode: str = "online",
+    first: str = "",
+) -> str:
+    """Trains in a process of its own, run r1, and returns what it printed."""
+    head = f"VALUES, AWAY, KILLED, MODE, FIRST = {values}, {away}, {killed}, {mode!r}, {first!r}\n"
+    code, output = run_script(head + BODY, folder, "p1", "r1", **server.environ)
+    assert code == (-signal.SIGKILL if killed else 0), output
+    return output
+
+
+def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs `wandb-ckpt publish`."""
+    command = [sys.executable, "-m", "wandb_ckpt", "publish", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=server.client_environ, capture_output=True, text=True)
+
+
+def wandb_sync(server: OwnServer, folder: Path) -> None:
+    """Runs `wandb sync`."""
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    subprocess.run(command, env=server.client_environ, check=True, capture_output=True)
+
+
+def digests_on(server: OwnServer, root: Path) -> list[str]:
+    """The digests of the files that the server has of each version, oldest first."""
+    code = (
+        "import wandb\n"
+        "for artifact in reversed(list(wandb.Api().artifacts('model', 'local/p1/run_r1_model'))):\n"
+        f"    artifact.download(root={str(root)!r} + '/' + artifact.version, skip_cache=True)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=server.client_environ, check=True, capture_output=True)
+    return [contents(folder)["m.keras"] for folder in sorted(root.iterdir())]
+
+
+def kept(folder: Path) -> list[Path]:
+    """The snapshots under a folder, oldest first."""
+    return sorted(file.parent for file in folder.rglob("record.json"))
+
+
+def test_what_a_killed_process_left_is_published_later(own_server: OwnServer, tmp_path: Path) -> None:
+    """The server is away, the process is killed: the command lists what is left, publishes it in order, sweeps it."""
+    train(own_server, tmp_path, 1.0, 0.5, 2.0, away=True, killed=True)
+    own_server.kill()
+    own_server.start()
+    listed = publish(own_server, "--dry-run", cwd=tmp_path)
+    assert [line.split("\t")[:4] for line in listed.stdout.splitlines()[1:]] == [
+        ["local/p1/r1", "run_r1_model", f"{epoch}", f"val_loss {value}"] for epoch, value in enumerate((1, 0.5, 2))
+    ], listed
+    assert seen_on(own_server, "p1") == []
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert done.stdout.endswith("run_r1_model epoch 2 is run_r1_model:v2\n"), done
+    assert seen_on(own_server, "p1") == [(["epoch_0"], 1.0), (["best", "epoch_1"], 0.5), (["epoch_2", "latest"], 2.0)]
+    assert kept(tmp_path) == []
+    again = publish(own_server, "--yes", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "Nothing is pending here.\n")
+
+
+def test_late_checkpoints_do_not_take_best_and_latest(own_server: OwnServer, tmp_path: Path) -> None:
+    """What comes late gets `best` only if it is better than what has it now, and no alias of what is newer."""
+    train(own_server, tmp_path, 1.0, 0.3, away=True, killed=True)
+    own_server.kill()
+    own_server.start()
+    output = train(own_server, tmp_path, 0.5, 0.9)
+    assert "2 checkpoints of earlier processes" in output
+    command = next(line for line in output.splitlines() if "wandb-ckpt publish" in line).split()
+    assert publish(own_server, command[-1], "--yes", cwd=tmp_path).returncode == 0
+    assert seen_on(own_server, "p1") == [
+        (["epoch_0"], 0.5),
+        (["epoch_1", "latest"], 0.9),
+        ([], 1.0),
+        (["best"], 0.3),
+    ]
+
+
+def test_the_next_start_sweeps_what_the_server_has(own_server: OwnServer, tmp_path: Path) -> None:
+    """An offline run waits for `wandb sync`; after it, its snapshots go with the next start."""
+    train(own_server, tmp_path, 1.0, 0.5, mode="offline")
+    assert len(kept(tmp_path)) == 2
+    held = publish(own_server, "--yes", cwd=tmp_path)
+    assert held.stdout.count("wandb sync") == 2, held
+    assert seen_on(own_server, "p1") == []
+    wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"))
+    train(own_server, tmp_path, 0.7)
+    assert kept(tmp_path) == []
+    assert seen_on(own_server, "p1") == [([], 1.0), (["best", "epoch_1"], 0.5), (["epoch_0", "latest"], 0.7)]
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+def test_an_offline_run_that_is_killed(own_server: OwnServer, tmp_path: Path, seconds: int) -> None:
+    """wandb's own log of such a run lacks its last seconds, or all: what `wandb sync` can't know comes after it."""
+    train(own_server, tmp_path, 1.0, 0.5, 2.0, mode="offline", killed=True, first=f"time.sleep({seconds})")
+    wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"))
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert seen_on(own_server, "p1") == [(["epoch_0"], 1.0), (["best", "epoch_1"], 0.5), (["epoch_2", "latest"], 2.0)]
+    assert kept(tmp_path) == []
+
+
+def test_an_offline_run_on_another_machine(own_server: OwnServer, tmp_path: Path) -> None:
+    """A copy of the run's folder is all it takes: `wandb sync` for the run, and this command for the checkpoints."""
+    train(own_server, tmp_path, 1.0, 0.5, mode="offline")
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    copy = tmp_path / "another" / folder.name
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)  # as cp and scp do: with times of its own
+    digests = [contents(snapshot / "content")["m.keras"] for snapshot in kept(folder)]
+    shutil.rmtree(tmp_path / "wandb")
+    wandb_sync(own_server, copy)
+    done = publish(own_server, copy, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert seen_on(own_server, "p1") == [(["epoch_0"], 1.0), (["best", "epoch_1", "latest"], 0.5)]
+    assert digests_on(own_server, tmp_path / "fetched") == digests
+
+
+def test_a_snapshot_that_was_damaged_is_not_published(own_server: OwnServer, tmp_path: Path) -> None:
+    """Bytes that are not those that were saved stay where they are, and are named; the others are published."""
+    train(own_server, tmp_path, 1.0, 0.5, away=True, killed=True)
+    damaged = kept(tmp_path)[0] / "content" / "m.keras"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    own_server.kill()
+    own_server.start()
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "epoch 0 is still pending: something else wrote to m.keras" in done.stderr, done
+    assert [damaged.parent.parent] == kept(tmp_path)
+    assert seen_on(own_server, "p1") == [(["best", "epoch_1", "latest"], 0.5)]
+
+
+def test_what_a_living_process_is_at_is_left_to_it(own_server: OwnServer, tmp_path: Path) -> None:
+    """While the process that saved a checkpoint lives, nobody else publishes it."""
+    body = """
+    wandb.init()
+    os.kill(int(os.environ["SERVER_PID"]), signal.SIGKILL)
+    stop = lambda: (print("epoch is over", flush=True), os.kill(os.getpid(), signal.SIGSTOP))
+    fit(WandbModelCheckpoint("m.keras"), At(0, stop))
+    """
+    with script(body, tmp_path, "p1", "r1", **own_server.environ) as process:
+        next(line for line in process.stdout if "epoch is over" in line)
+        own_server.kill()
+        own_server.start()
+        done = publish(own_server, "--yes", cwd=tmp_path)
+        process.kill()
+    assert f"process {process.pid} is at it" in done.stdout, done
+    assert seen_on(own_server, "p1") == []
+
+
+def test_a_run_that_was_deleted(own_server: OwnServer, tmp_path: Path) -> None:
+    """A run that is no longer on the server is said to be so, and what was for it stays on the disk."""
+    train(own_server, tmp_path, 1.0, away=True, killed=True)
+    own_server.kill()
+    own_server.start()
+    delete = "import wandb; wandb.Api().run('local/p1/r1').delete()"
+    subprocess.run([sys.executable, "-c", delete], env=own_server.client_environ, check=True)
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "epoch 0 is still pending: " in done.stderr, done
+    assert "local/p1/r1" in done.stderr, done
+    assert len(kept(tmp_path)) == 1

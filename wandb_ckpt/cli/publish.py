@@ -1,0 +1,77 @@
+"""`wandb-ckpt publish`: what is still to be published on this disk."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wandb_ckpt.cli._facts import epoch_of, value_of
+from wandb_ckpt.cli._failure import Failure, in_one_line
+from wandb_ckpt.cli._output import Column, age, say, say_aside, say_table, size
+
+if TYPE_CHECKING:
+    from wandb_ckpt._pending import Attempt, Pending
+
+_COLUMNS = (
+    Column("RUN", fold=True),
+    Column("MODEL", fold=True),
+    Column("EPOCH", right=True),
+    Column("VALUE", fold=True),
+    Column("SIZE", right=True),
+    Column("AGE", right=True),
+    Column("WAITS FOR", fold=True),
+)
+
+
+@click.command("publish")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before publishing.")
+def command(paths: tuple[Path, ...], dry_run: bool, yes: bool) -> None:
+    """Publish the checkpoints that are still on this disk because W&B was away, or a process was killed.
+
+    Each goes into the run that it was saved in. PATHS are folders of snapshots or of runs, wandb's folder, or what
+    holds that; without any, wandb's own folder is looked at (./wandb, or WANDB_DIR).
+    """
+    with in_one_line():
+        from wandb_ckpt import _pending
+
+        found = _pending.find(*paths)
+    if not found:
+        say_aside("Nothing is pending here.")
+        return
+    say_table(_COLUMNS, map(_row, found))
+    ready = [pending for pending in found if pending.hold is None]
+    if dry_run or not ready:
+        return
+    if not yes:
+        click.confirm(f"Publish {len(ready)} of them?", abort=True)
+    with in_one_line():
+        failed = [attempt for attempt in _pending.publish(ready) if not _say(attempt)]
+    if failed:
+        raise Failure(f"{len(failed)} of {len(ready)} checkpoints are still pending.")
+
+
+def _row(pending: "Pending") -> tuple[str, ...]:
+    draft = pending.record.draft
+    run = "/".join(part for part in (draft.run.entity, draft.run.project, draft.run.id) if part)
+    return (
+        run,
+        draft.name,
+        epoch_of(draft),
+        value_of(draft),
+        size(draft.snapshot.size),
+        age(draft.checkpoint.saved_at),
+        pending.hold or "",
+    )
+
+
+def _say(attempt: "Attempt") -> bool:
+    """Says what became of a checkpoint; returns whether it is a version now."""
+    draft = attempt.pending.record.draft
+    what = f"{draft.name} epoch {epoch_of(draft)}"
+    if attempt.version:
+        say(f"{what} is {draft.name}:{attempt.version}")
+    else:
+        say_aside(f"{what} is still pending: {attempt.reason} ({attempt.pending.folder})")
+    return attempt.version is not None
