@@ -1,4 +1,4 @@
-"""What a checkpoint costs training: plain Keras, this callback and wandb's, in processes of their own, interleaved.
+"""What a checkpoint costs training: plain Keras, this callback and its peers, in processes of their own, interleaved.
 
     python benchmarks/checkpoint_cost.py --parameters 1 30 --rounds 7
 
@@ -8,6 +8,7 @@ works (`--rest`); `--rest 0` is training that keeps all cores busy. Needs the ex
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -23,28 +24,67 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-CALLBACKS = ("keras", "keras again", "wandb_ckpt", "wandb")
-MEASURES = ("hook", "hook_cpu", "fit", "cpu", "written")
+OURS = ("keras", "keras again", "wandb_ckpt", "background", "wandb")
+PEERS = {"mlflow": "mlflow.tensorflow", "orbax": "orbax.checkpoint", "backup": "keras"}
+MEASURES = ("hook", "hook_cpu", "fit", "overhead", "cpu", "written")
 WORDS = {
     "hook": "hook, wall",
     "hook_cpu": "hook, thread CPU",
     "fit": "whole fit, wall",
+    "overhead": "overhead in fit",
     "cpu": "process CPU",
     "written": "bytes written",
 }
+
+
+def columns() -> tuple[str, ...]:
+    """Returns what is measured: no callback at all, ours, and the peers that are installed."""
+    found = []
+    for name, module in PEERS.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            print(f"{name} is left out: {module} is not installed", file=sys.stderr)
+        else:
+            found.append(name)
+    return (*OURS, *found)
 
 
 def callback_of(name: str, path: str, weights_only: bool) -> Any:
     """Makes the callback that a process measures."""
     import keras
 
+    if name == "none":
+        return keras.callbacks.Callback()
     if name.startswith("keras"):
         return keras.callbacks.ModelCheckpoint(path, save_weights_only=weights_only)
-    if name == "wandb_ckpt":
-        from wandb_ckpt import WandbModelCheckpoint
-    else:
-        from wandb.integration.keras import WandbModelCheckpoint
-    return WandbModelCheckpoint(path, save_weights_only=weights_only)
+    if name in PEERS:
+        return peer_of(name, weights_only)
+    if name == "wandb":
+        from wandb.integration.keras import WandbModelCheckpoint as Theirs
+
+        return Theirs(path, save_weights_only=weights_only)
+    from wandb_ckpt import WandbModelCheckpoint
+
+    return WandbModelCheckpoint(path, save_weights_only=weights_only, save_on_background=name == "background")
+
+
+def peer_of(name: str, weights_only: bool) -> Any:
+    """Makes the callback of another library, or another one of Keras, that does about the same."""
+    import keras
+
+    if name == "backup":
+        return keras.callbacks.BackupAndRestore("backup", delete_checkpoint=False)
+    if name == "orbax":
+        return keras.callbacks.OrbaxCheckpoint(
+            str(Path("orbax").absolute()), save_freq="epoch", save_on_background=True
+        )
+    import mlflow
+    from mlflow.tensorflow import MlflowModelCheckpointCallback
+
+    mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').absolute()}")
+    mlflow.start_run()
+    return MlflowModelCheckpointCallback(save_freq="epoch", save_best_only=False, save_weights_only=weights_only)
 
 
 def timed(callback: Any, saves: list[tuple[float, float]]) -> None:
@@ -103,8 +143,8 @@ def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str
     run.log({"done": 1})
     written = written_by_children() - before
     run.finish()
-    size = Path(f"ckpt{suffix}").stat().st_size
-    steady = saves[1:]  # the first save also builds what Keras caches
+    size = 12e6 * millions  # the weights and Adam's two moments
+    steady = saves[1:]  # the first save also builds what Keras caches, and what pictures are saved through
     return {
         "hook": statistics.median(each[0] for each in steady),
         "hook_cpu": statistics.median(each[1] for each in steady),
@@ -123,7 +163,7 @@ def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: di
     homes = {f"WANDB_{each}": folder for each in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     try:
         done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **environ, **homes}, check=True, capture_output=True, text=True
+            command, cwd=folder, env={**os.environ, **environ, **homes}, check=True, stdout=subprocess.PIPE, text=True
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,15 +173,18 @@ def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: di
 
 def compare(arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, dict[str, float]]:
     """Measures all callbacks, round by round, and returns the median ratios to the plain one of the same round."""
-    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in MEASURES} for name in CALLBACKS}
+    names = arguments.columns
+    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in MEASURES} for name in names}
     for number in range(arguments.rounds):
-        order = CALLBACKS if number % 2 == 0 else CALLBACKS[::-1]
+        order = ("none", *names) if number % 2 == 0 else (*reversed(names), "none")
         results = {name: run_one(name, arguments, millions, environ) for name in order}
-        for name in CALLBACKS:
+        for name in order:
+            results[name]["overhead"] = results[name]["fit"] - results["none"]["fit"]
+        for name in names:
             for key in MEASURES:
                 ratios[name][key].append(results[name][key] / results["keras"][key])
         print(f"{millions} M, round {number + 1}: " + json.dumps(results), file=sys.stderr, flush=True)
-    return {name: {key: statistics.median(ratios[name][key]) for key in MEASURES} for name in CALLBACKS}
+    return {name: {key: statistics.median(ratios[name][key]) for key in MEASURES} for name in names}
 
 
 def main() -> None:
@@ -152,22 +195,29 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rest", type=float, default=0.5, help="seconds of waiting before each epoch")
+    parser.add_argument("--offline", action="store_true", help="without a server, which would share the cores")
+    parser.add_argument("--only", nargs="+", help="columns to measure; must have keras")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         facts = measure(arguments.one, arguments.parameters[0], arguments)
         print(json.dumps(facts))
         return
+    arguments.columns = tuple(arguments.only) if arguments.only else columns()
     from wandb_ckpt.server import Server
 
-    table = Table("parameters", "measure", *CALLBACKS, title=f"{arguments.suffix}, per checkpoint, plain Keras = 1")
+    title = f"{arguments.suffix}, per checkpoint, plain Keras = 1"
+    table = Table("parameters", "measure", *arguments.columns, title=title)
     with Server() as server:
         environ = {**server.environ, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
+        if arguments.offline:
+            environ["WANDB_MODE"] = "offline"
         for millions in arguments.parameters:
             medians = compare(arguments, millions, environ)
             for key in MEASURES:
-                table.add_row(f"{millions} M", WORDS[key], *(f"{medians[name][key]:.2f}" for name in CALLBACKS))
-    Console(width=110).print(table)
+                row = [f"{medians[name][key]:.3f}" for name in arguments.columns]
+                table.add_row(f"{millions} M", WORDS[key], *row)
+    Console(width=130).print(table)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 
 
