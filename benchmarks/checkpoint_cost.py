@@ -4,7 +4,9 @@
 
 Prints one table: medians over the rounds, as ratios to the plain `ModelCheckpoint` of the same round. A second plain
 column (A/A) shows the noise of the machine. Between epochs the training thread rests as it does while an accelerator
-works (`--rest`); `--rest 0` is training that keeps all cores busy. Needs the extras `tensorflow` and `server`.
+works (`--rest`); `--rest 0` is training that keeps all cores busy. The overhead is what a callback adds to `fit` and
+`run.finish()` together. Needs the extras `tensorflow` and `server`; peers (`mlflow`, `orbax-checkpoint`) are measured
+where they are installed.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -30,10 +33,11 @@ MEASURES = ("hook", "hook_cpu", "fit", "overhead", "cpu", "written")
 WORDS = {
     "hook": "hook, wall",
     "hook_cpu": "hook, thread CPU",
-    "fit": "whole fit, wall",
-    "overhead": "overhead in fit",
+    "fit": "fit and finish, wall",
+    "overhead": "overhead of that",
     "cpu": "process CPU",
     "written": "bytes written",
+    "above": "peak memory*",
 }
 
 
@@ -139,10 +143,10 @@ def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str
     before, wall, cpu = written_by_children(), time.perf_counter(), time.process_time()
     callbacks = [rest_of(arguments.rest), callback]
     model.fit(data, data, batch_size=16, epochs=epochs, validation_data=(data, data), verbose=0, callbacks=callbacks)
-    fit, cpu = time.perf_counter() - wall, time.process_time() - cpu
     run.log({"done": 1})
     written = written_by_children() - before
-    run.finish()
+    run.finish()  # where some wait for what others have waited for in fit
+    fit, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size = 12e6 * millions  # the weights and Adam's two moments
     steady = saves[1:]  # the first save also builds what Keras caches, and what pictures are saved through
     return {
@@ -151,6 +155,7 @@ def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str
         "fit": fit,
         "cpu": cpu,
         "written": written / size / epochs,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / size,
     }
 
 
@@ -174,17 +179,19 @@ def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: di
 def compare(arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, dict[str, float]]:
     """Measures all callbacks, round by round, and returns the median ratios to the plain one of the same round."""
     names = arguments.columns
-    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in MEASURES} for name in names}
+    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in WORDS} for name in names}
     for number in range(arguments.rounds):
         order = ("none", *names) if number % 2 == 0 else (*reversed(names), "none")
         results = {name: run_one(name, arguments, millions, environ) for name in order}
         for name in order:
-            results[name]["overhead"] = results[name]["fit"] - results["none"]["fit"]
+            for key, of in (("overhead", "fit"), ("above", "memory")):
+                results[name][key] = results[name][of] - results["none"][of]
         for name in names:
             for key in MEASURES:
                 ratios[name][key].append(results[name][key] / results["keras"][key])
+            ratios[name]["above"].append(results[name]["above"])
         print(f"{millions} M, round {number + 1}: " + json.dumps(results), file=sys.stderr, flush=True)
-    return {name: {key: statistics.median(ratios[name][key]) for key in MEASURES} for name in names}
+    return {name: {key: statistics.median(ratios[name][key]) for key in WORDS} for name in names}
 
 
 def main() -> None:
@@ -214,10 +221,11 @@ def main() -> None:
             environ["WANDB_MODE"] = "offline"
         for millions in arguments.parameters:
             medians = compare(arguments, millions, environ)
-            for key in MEASURES:
+            for key in WORDS:
                 row = [f"{medians[name][key]:.3f}" for name in arguments.columns]
                 table.add_row(f"{millions} M", WORDS[key], *row)
     Console(width=130).print(table)
+    print("* above no callback, in copies of the weights and the optimizer's state")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 
 
