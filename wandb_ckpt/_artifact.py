@@ -252,6 +252,14 @@ def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") 
     return artifact
 
 
+def mark_preempting(run: "wandb.Run") -> None:
+    """Lets W&B know that the run's machine is being taken away, so that a sweep starts it again elsewhere."""
+    try:
+        run.mark_preempting()
+    except Exception:  # as above
+        logger.debug("W&B was not told of the preemption", exc_info=True)
+
+
 def api_of(run: "wandb.Run") -> "wandb.Api":
     """Returns an API for the server that the run is on."""
     return wandb.Api(overrides={"base_url": run.settings.base_url}, api_key=run.settings.api_key)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wandb_ckpt import _artifact
+from wandb_ckpt import _artifact, _preemption
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
@@ -141,6 +141,8 @@ class PublishingMixin:
             run = self._require_run()
             self._find_destination(run)
             self._say_what_is_for_online(run)
+            if not _artifact.is_disabled(run):
+                _preemption.watch(self._wind_up, run)
         _finish_killed_saves_at(self.filepath)
         if self._background:
             self._background.begin()
@@ -185,9 +187,16 @@ class PublishingMixin:
             self._background.end()
         self._forget_lost()
         done = self._publisher.flush()
+        _preemption.forget(self._wind_up)
         self._sum_up(done)
         self._upkeep.flush()
         self._raise_failure()
+
+    def _wind_up(self) -> None:
+        """Saves and publishes what is pending; called when the process is to end, from another thread."""
+        if self._background:
+            self._background.flush()
+        self._publisher.flush()
 
     # ---- what each family knows ------------------------------------------------------------------------
 
