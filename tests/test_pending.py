@@ -1,16 +1,23 @@
 """What a process leaves unpublished: found on the disk, published later into its run, or swept; best stays true."""
 
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
+import keras
 import pytest
 
 from scripts import run_script, script
 from servers import OwnServer, seen_on
-from training import contents
+from training import contents, fit, versions
+from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.slow
 
@@ -195,3 +202,42 @@ def test_a_run_that_was_deleted(own_server: OwnServer, tmp_path: Path) -> None:
     assert "epoch 0 is still pending: " in done.stderr, done
     assert "local/p1/r1" in done.stderr, done
     assert len(kept(tmp_path)) == 1
+
+
+def test_the_disk_is_not_filled_by_what_waits(own_server: OwnServer, tmp_path: Path) -> None:
+    """With W&B away and no room, the oldest go; the best and the newest stay, and each that is given up is named."""
+    crowded = "exec('import wandb_ckpt._publisher as p; p.ROOM = 10**9')"  # any disk is too small
+    output = train(own_server, tmp_path, 3.0, 2.0, 0.5, 2.0, 3.0, 4.0, away=True, killed=True, first=crowded)
+    epochs = [json.loads((folder / "record.json").read_text())["checkpoint"]["epoch"] for folder in kept(tmp_path)]
+    assert epochs == [0, 2, 5], output
+    given_up = [line for line in output.splitlines() if "the disk has only" in line]
+    assert [f"epoch {epoch} failed" in line for epoch, line in zip((1, 3, 4), given_up, strict=True)] == [True] * 3
+
+
+def test_a_clock_that_goes_back(start_run: Any) -> None:
+    """Snapshots are named in the order of saving, and each has a name of its own, also behind one from the future."""
+    run = start_run(mode="offline")
+    future = Path(run.sync_dir) / "wandb_ckpt" / f"run_{run.id}_model" / f"{time.time_ns() + 10**15}"
+    future.mkdir(parents=True)
+    fit(keras, [WandbModelCheckpoint("m.keras")], epochs=3)
+    records = [json.loads((folder / "record.json").read_text()) for folder in kept(future.parent)]
+    assert [record["checkpoint"]["epoch"] for record in records] == [0, 1, 2]
+    assert kept(future.parent)[0].name > future.name
+
+
+def test_a_checkpoint_on_another_file_system(start_run: Any, tmp_path: Path) -> None:
+    """Bytes that can't be moved into the run's folder are published from where they are; offline they come home."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        path = Path(elsewhere) / "m.keras"
+        assert path.parent.stat().st_dev != tmp_path.stat().st_dev
+        with start_run() as run:
+            fit(keras, [WandbModelCheckpoint(path)])
+        seen = versions(run.path, tmp_path / "fetched")
+        assert [version.files["m.keras"] for version in seen][1:] == [contents(path.parent)["m.keras"]]
+        assert os.listdir(elsewhere) == ["m.keras"]
+        with start_run(mode="offline") as run:
+            fit(keras, [WandbModelCheckpoint(path)])
+        snapshots = kept(Path(run.sync_dir))
+        assert [folder.joinpath("content").is_symlink() for folder in snapshots] == [False, False]
+        assert contents(snapshots[1] / "content") == contents(path.parent)
+        assert os.listdir(elsewhere) == ["m.keras"]

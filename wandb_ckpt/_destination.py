@@ -22,6 +22,23 @@ logger = logging.getLogger("wandb_ckpt")
 _ASK_TIMEOUT = 20.0
 
 
+class Clock:
+    """Owns the last moment that a snapshot was named by: names grow, whatever the machine's clock does.
+
+    Args:
+        folder: The folder of the snapshots.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        names = (int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+        self._last = max(names, default=0)
+
+    def next(self) -> int:
+        """Returns the time in nanoseconds, or what is just behind the last one where the clock went back."""
+        self._last = max(time.time_ns(), self._last + 1)
+        return self._last
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where the checkpoints of one callback go within one run.
@@ -30,12 +47,14 @@ class Destination:
         run_id: The run.
         claim: The callback's claim on the artifact's name.
         folder: This package's folder in the run's own folder on this disk.
+        clock: Names the snapshots.
         tracker: Knows the best value under the name, that of earlier parts of the run included.
     """
 
     run_id: str
     claim: Claim
     folder: Path
+    clock: Clock
     tracker: BestTracker
 
     @property
@@ -50,7 +69,7 @@ class Destination:
 
     def new_folder(self) -> Path:
         """Returns a path for the next snapshot, at which there is nothing."""
-        return self.folder / self.name / f"{time.time_ns()}"
+        return self.folder / self.name / f"{self.clock.next()}"
 
     def keep_best(self, best: float | None) -> None:
         """Keeps the best value for the next callback of this run that has the same claim."""
@@ -74,7 +93,7 @@ def find_destination(run: "wandb.Run", filepath: str, monitor: str, artifact_nam
     known = _recall(run, names, filepath, monitor) if run.resumed or artifact_name else None
     claimed = _claim(folder / "names", (known[0], *names) if known else names, f"{filepath}\n{monitor}")
     best = claimed.best if claimed.best is not None or known is None else known[1]
-    return Destination(run.id, claimed, folder, BestTracker(best))
+    return Destination(run.id, claimed, folder, Clock(folder / claimed.name), BestTracker(best))
 
 
 def _claim(folder: Path, names: Sequence[str], claimant: str) -> Claim:

@@ -6,6 +6,7 @@ exception or Ctrl-C too.
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._snapshot import Snapshot
 from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
@@ -28,6 +30,8 @@ State = Literal["pending", "committed", "offline", "failed"]
 # is pending; and for uploads that wandb has taken, which `run.finish()` waits for in any case.
 PATIENCE = 60.0
 UPLOAD_PATIENCE = 10.0
+# How many checkpoints must have room on the disk: a save is written before the one that it replaces goes.
+ROOM = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _QUIET = 3.0  # seconds of waiting before a line says so
 _SAY_AGAIN = 15.0
@@ -109,12 +113,34 @@ class Publisher:
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
             self._waiting.append(_Job(index, publication))
+            try:
+                self._make_room(publication.snapshot)
+            except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
+                logger.debug("There may be too little room for what waits: %s", error)
             self._last_progress = time.monotonic()
             # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
             self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
             # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
             self._run("wandb_ckpt_exit", self._hold_exit, daemon=False)
             self._lock.notify_all()
+
+    def _make_room(self, newest: Snapshot) -> None:
+        """Gives up waiting checkpoints where the disk would soon have no room for those to come."""
+        while (free := shutil.disk_usage(newest.root).free) < ROOM * newest.size and (job := self._expendable()):
+            path = Path(job.publication.checkpoint.path)
+            self._outcomes[job.index] = replace(self._outcomes[job.index], path=path)
+            job.publication.snapshot.release()
+            self._finish(
+                job,
+                "failed",
+                reason=f"W&B is away, the disk has only {free / 1e6:.0f} MB left, and newer or better ones wait, too",
+            )
+
+    def _expendable(self) -> _Job | None:
+        """Returns the oldest job that may go: not one that is being handed over, the best or the newest."""
+        best = [job for job in self._waiting if job.publication.checkpoint.is_best][-1:]
+        jobs = (job for job in list(self._waiting)[1:-1] if job not in best)
+        return next((job for job in jobs if job.publication.snapshot.is_alone), None)
 
     def fail(self, index: int, reason: str) -> None:
         """Takes an announced checkpoint that can't be submitted."""

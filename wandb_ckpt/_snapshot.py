@@ -51,6 +51,11 @@ class Snapshot:
         """Size of all files in bytes."""
         return sum(file.size for file in self.files)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no checkpoint shares the bytes any more, so that to remove the snapshot frees their room."""
+        return all(file.path.stat().st_nlink == 1 for file in self.files)
+
     def check_unchanged(self) -> None:
         """Checks that nothing else has written to the files since they were frozen.
 
