@@ -1,6 +1,7 @@
 """Stands before the server as a company's proxy or a missing permission does: refuses what it is told to."""
 
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,7 +14,8 @@ _HOP = {"connection", "transfer-encoding", "content-length", "content-encoding",
 class Proxy:
     """Forwards everything to a server but the GraphQL operations in `refused`, which are answered as W&B does: 403.
 
-    What is in `before_download` is called once, before the next file is handed out.
+    What is in `before_download` is called once, before the next file is handed out. With a `status`, everything is
+    answered with that. With a `pace`, each kB of an upload takes so many seconds.
 
     Args:
         target: The URL of the server.
@@ -22,6 +24,8 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self.refused: set[str] = set()
         self.before_download: list[Callable[[], None]] = []
+        self.status: int | None = None
+        self.pace = 0.0
         self._client = httpx.Client(base_url=target, timeout=60)
         proxy = self
 
@@ -29,8 +33,10 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def _forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                if any(f"{operation}(".encode() in body for operation in proxy.refused):
+                body = self._body(int(self.headers.get("Content-Length") or 0))
+                if proxy.status is not None:
+                    self._answer(proxy.status, {"Content-Type": "application/json"}, b"{}")
+                elif any(f"{operation}(".encode() in body for operation in proxy.refused):
                     self._answer(
                         403, {"Content-Type": "application/json"}, b'{"errors":[{"message":"permission denied"}]}'
                     )
@@ -40,6 +46,15 @@ class Proxy:
                     sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
                     answer = proxy._client.request(self.command, self.path, headers=sent, content=body)
                     self._answer(answer.status_code, dict(answer.headers), answer.content)
+
+            def _body(self, length: int) -> bytes:
+                if self.command != "PUT" or not proxy.pace:
+                    return self.rfile.read(length)
+                pieces = []
+                for start in range(0, length, 1000):
+                    time.sleep(proxy.pace)
+                    pieces.append(self.rfile.read(min(1000, length - start)))
+                return b"".join(pieces)
 
             do_GET = do_POST = do_PUT = do_HEAD = _forward  # noqa: N815 - http.server's names
 

@@ -62,3 +62,9 @@ def seen_on(server: OwnServer, project: str, run_id: str = "r1") -> list[tuple[l
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=server.client_environ, check=True, capture_output=True, text=True)
     return [(aliases, value) for aliases, value in json.loads(done.stdout)]
+
+
+def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs `wandb-ckpt publish`."""
+    command = [sys.executable, "-m", "wandb_ckpt", "publish", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=server.client_environ, capture_output=True, text=True)

@@ -5,13 +5,15 @@ import signal
 import textwrap
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import keras
 import pytest
 
 import wandb_ckpt
+from proxy import Proxy
 from scripts import run_script, script
-from servers import OwnServer, names_of_versions
+from servers import OwnServer, names_of_versions, publish
 from training import fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
@@ -180,3 +182,170 @@ def test_an_upload_that_takes_long(own_server: OwnServer, tmp_path: Path) -> Non
     code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
     assert code == 0, output
     assert "after [('committed', 'v0'), ('committed', 'v1')]" in output
+
+
+REFUSED = """
+def wait_for(name):
+    print(name, flush=True)
+    while not os.path.exists(name):
+        time.sleep(0.1)
+wandb.init()
+times = []
+class Clock(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        times.append(time.monotonic())
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch in (0, 2):
+            times.clear()
+            wait_for(f"switch {epoch}")
+callback = WandbModelCheckpoint("out/{epoch}.keras")
+fit(Clock(), callback, epochs=4)
+print("outcomes", [(o.state, o.version) for o in callback.checkpoints], flush=True)
+"""
+
+
+@pytest.mark.parametrize("status", [500, 429, 401])
+def test_a_server_that_answers_with_errors(own_server: OwnServer, tmp_path: Path, status: int) -> None:
+    """While all that W&B says is an error training goes on, and afterwards every checkpoint is published."""
+    output = ""
+    with Proxy(own_server.url) as proxy:
+        environ = {**own_server.environ, "WANDB_BASE_URL": proxy.url}
+        with script(REFUSED, tmp_path, "p1", "r1", **environ) as process:
+            for line in process.stdout:
+                output += line
+                if line.startswith("switch"):
+                    proxy.status = status if "0" in line else None
+                    (tmp_path / line.strip()).touch()
+    assert process.returncode == 0, output
+    assert names_of_versions(own_server, "p1") == str(
+        [["epoch_0"], ["epoch_1"], ["epoch_2"], ["epoch_3", "latest"]]
+    ), output
+
+
+def test_a_slow_link(own_server: OwnServer, tmp_path: Path) -> None:
+    """At 1 kB/s training is not held by an upload, and the process ends when all is uploaded."""
+    body = """
+    wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.weights.h5", save_weights_only=True)
+    fit(callback, At(1, lambda: print("trained", [o.state for o in callback.checkpoints], flush=True)), epochs=2)
+    """
+    with Proxy(own_server.url) as proxy:
+        proxy.pace = 1.0
+        code, output = run_script(body, tmp_path, "p1", "r1", **{**own_server.environ, "WANDB_BASE_URL": proxy.url})
+    assert code == 0, output
+    assert "trained ['pending', 'pending']" in output
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1", "latest"]]), output
+
+
+def test_a_run_that_is_deleted_meanwhile(own_server: OwnServer, tmp_path: Path) -> None:
+    """Somebody deletes the run: training goes on to its end, and what became of each checkpoint is known."""
+    body = """
+    import subprocess
+    import wandb_ckpt._publisher as publisher
+    publisher.PATIENCE = 5
+    wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    delete = "import wandb; wandb.Api().run('local/p1/r1').delete()"
+    environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    fit(At(1, lambda: subprocess.run([sys.executable, "-c", delete], env=environ, check=True)), callback)
+    print("known", [o.state == "committed" or bool(o.reason) for o in callback.checkpoints], flush=True)
+    os._exit(0)
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "known [True, True, True]" in output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.keras", "2.keras", "3.keras"]
+
+
+def test_ctrl_c_in_mid_save(own_server: OwnServer, tmp_path: Path) -> None:
+    """The previous checkpoint stays whole on the disk, and is what was published last."""
+    body = """
+    class Interrupted(keras.Sequential):
+        saves = 0
+        def save(self, filepath, **kwargs):
+            super().save(filepath, **kwargs)
+            Interrupted.saves += 1
+            if Interrupted.saves == 3:
+                with open(filepath, "r+b") as file:
+                    file.write(b"half a checkpoint")
+                os.kill(os.getpid(), signal.SIGINT)
+    model = Interrupted([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    wandb.init()
+    fit(WandbModelCheckpoint("out/m.keras"))
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert "KeyboardInterrupt" in output
+    assert code != 0
+    assert os.listdir(tmp_path / "out") == ["m.keras"]
+    assert ZipFile(tmp_path / "out" / "m.keras").testzip() is None
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1", "latest"]]), output
+
+
+def test_ctrl_c_at_the_end(own_server: OwnServer, tmp_path: Path) -> None:
+    """Ctrl-C ends the wait for uploads at the end of fit; what is pending is published before the process exits."""
+    body = """
+    import subprocess
+    wandb.init()
+    def interrupt():
+        os.kill(int(os.environ["SERVER_PID"]), signal.SIGSTOP)
+        then = f"sleep 3; kill -INT {os.getpid()}; sleep 3; kill -CONT {os.environ['SERVER_PID']}"
+        subprocess.Popen(["sh", "-c", then])
+    fit(At(2, interrupt), WandbModelCheckpoint("out/{epoch}.keras"))
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert "KeyboardInterrupt" in output
+    assert "before the process exits" in output
+    assert code != 0
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]]), output
+
+
+def test_a_disk_quota_in_mid_save(own_server: OwnServer, tmp_path: Path) -> None:
+    """A save that hits a limit ends training as in Keras; the previous file is whole, and published."""
+    body = """
+    import resource
+    wandb.init()
+    callback = WandbModelCheckpoint("out/m.keras")
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
+    def lift():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        fit(At(1, limit), callback)
+    except OSError as error:
+        lift()
+        print("quota:", error, [o.state for o in callback.checkpoints], flush=True)
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "quota:" in output
+    assert os.listdir(tmp_path / "out") == ["m.keras"]
+    assert ZipFile(tmp_path / "out" / "m.keras").testzip() is None
+    assert names_of_versions(own_server, "p1") == str([["epoch_0", "latest"]]), output
+
+
+def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) -> None:
+    """What wandb had taken and lost is handed over again; where that can't be, it is named, and published later."""
+    body = """
+    import subprocess
+    import wandb_ckpt._publisher as publisher
+    publisher.PATIENCE = 5
+    wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    def kill():
+        time.sleep(5)
+        subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "wandb-core"])
+    fit(callback, At(1, kill), epochs=2)
+    print("outcomes", [o.state for o in callback.checkpoints], flush=True)
+    """
+    with Proxy(own_server.url) as proxy:
+        proxy.pace = 10.0
+        environ = {**own_server.environ, "WANDB_BASE_URL": proxy.url}
+        _, output = run_script(body, tmp_path, "p1", "r1", **environ)
+        assert "outcomes ['pending', 'pending']" in output
+        assert output.count("Not published, for W&B could not be reached: run_r1_model epoch") == 2
+        assert names_of_versions(own_server, "p1") == "[]"
+        proxy.pace = 0
+        done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1", "latest"]])

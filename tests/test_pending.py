@@ -15,7 +15,7 @@ import keras
 import pytest
 
 from scripts import run_script, script
-from servers import OwnServer, seen_on
+from servers import OwnServer, publish, seen_on
 from training import contents, fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
@@ -53,12 +53,6 @@ def train(
     code, output = run_script(head + BODY, folder, "p1", "r1", **server.environ)
     assert code == (-signal.SIGKILL if killed else 0), output
     return output
-
-
-def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """Runs `wandb-ckpt publish`."""
-    command = [sys.executable, "-m", "wandb_ckpt", "publish", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=server.client_environ, capture_output=True, text=True)
 
 
 def wandb_sync(server: OwnServer, folder: Path) -> None:
