@@ -25,6 +25,7 @@ def environ(backend: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | {"KERAS_BACKEND": backend}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("names", [("seam", "aliases", "repairs"), ("background",)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> None:
@@ -35,7 +36,7 @@ def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> No
     files = [str(HERE / f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
     done = subprocess.run(
-        command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=280, check=False
+        command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=580, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout
