@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from proxy import Proxy
 from servers import OwnServer
 
 # The machine that tests run on may be busy: nothing is asserted of time.
@@ -62,6 +63,18 @@ def start_run(project: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield start
     if wandb.run is not None:
         wandb.run.finish()
+
+
+@pytest.fixture
+def proxy(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before the server that can refuse what it is told to; this process's wandb goes through it."""
+    import wandb
+
+    with Proxy(server.url) as proxy:
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_BASE_URL", proxy.url)
+        yield proxy
+        wandb.teardown()
 
 
 @pytest.fixture(autouse=True)

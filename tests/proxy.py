@@ -15,7 +15,8 @@ class Proxy:
     """Forwards everything to a server but the GraphQL operations in `refused`, which are answered as W&B does: 403.
 
     What is in `before_download` is called once, before the next file is handed out. With a `status`, everything is
-    answered with that. With a `pace`, each kB of an upload takes so many seconds.
+    answered with that. With a `pace`, each kB of an upload takes so many seconds. `uploads` has the path and the size
+    of everything that was uploaded.
 
     Args:
         target: The URL of the server.
@@ -26,6 +27,7 @@ class Proxy:
         self.before_download: list[Callable[[], None]] = []
         self.status: int | None = None
         self.pace = 0.0
+        self.uploads: list[tuple[str, int]] = []
         self._client = httpx.Client(base_url=target, timeout=60)
         proxy = self
 
@@ -41,6 +43,8 @@ class Proxy:
                         403, {"Content-Type": "application/json"}, b'{"errors":[{"message":"permission denied"}]}'
                     )
                 else:
+                    if self.command == "PUT":
+                        proxy.uploads.append((self.path, len(body)))
                     while proxy.before_download and self.command == "GET":
                         proxy.before_download.pop()()
                     sent = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}

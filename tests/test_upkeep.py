@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -173,16 +173,6 @@ def test_training_that_ends_with_an_exception(server: Any, project: str, tmp_pat
     assert (code, "the user's own" in output) == (1, True)
     seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
     assert numbers(seen) == promised(values, 2, 2), output
-
-
-@pytest.fixture
-def proxy(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy before the server that can refuse what it is told to; this process's wandb goes through it."""
-    with Proxy(server.url) as proxy:
-        wandb.teardown()
-        monkeypatch.setenv("WANDB_BASE_URL", proxy.url)
-        yield proxy
-        wandb.teardown()
 
 
 def test_deleting_that_w_and_b_refuses(proxy: Proxy, train: Any, caplog: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from zipfile import BadZipFile
 
 import wandb
 from wandb.errors import UsageError
@@ -22,8 +23,8 @@ logger = logging.getLogger("wandb_ckpt")
 
 # W&B's limit on top-level metadata keys (wandb/sdk/artifacts/_validators.py, 0.31).
 _METADATA_MAX = 100
-TEMPLATE_KEY = "template"
-OUR_KEYS = METADATA_KEYS | {TEMPLATE_KEY}
+TEMPLATE_KEY, SHARD_KEY = "template", "shard"
+OUR_KEYS = METADATA_KEYS | {TEMPLATE_KEY, SHARD_KEY}
 
 
 # A version that the run of this very process is to log.
@@ -169,14 +170,16 @@ def correct_best(artifact: "wandb.Artifact", publication: Publication) -> None:
 
 def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
     try:
-        artifact.description, artifact.metadata = describe(publication.checkpoint), _metadata_of(publication)
+        metadata = _metadata_of(publication, artifact.metadata.get(SHARD_KEY))
+        artifact.description, artifact.metadata = describe(publication.checkpoint), metadata
         artifact.save()
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
 
 
-def _metadata_of(publication: Publication) -> dict[str, Any]:
-    return {**publication.metadata, **publication.checkpoint.to_metadata(), TEMPLATE_KEY: publication.template}
+def _metadata_of(publication: Publication, shard: str | None) -> dict[str, Any]:
+    ours = {**publication.checkpoint.to_metadata(), TEMPLATE_KEY: publication.template}
+    return {**publication.metadata, **ours, **({SHARD_KEY: shard} if shard else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +228,35 @@ def build(publication: Publication, digest: str = "") -> "wandb.Artifact":
         ValueError: wandb refuses it, or something else wrote to the frozen bytes.
         OSError: The frozen bytes can't be read.
     """
-    checkpoint, snapshot = publication.checkpoint, publication.snapshot
+    snapshot = publication.snapshot
+    shards = _shards_of(publication) if publication.shard else {}
     artifact = wandb.Artifact(
         publication.name,
         type="model",
-        description=describe(checkpoint),
-        metadata=_metadata_of(publication),
+        description=describe(publication.checkpoint),
+        metadata=_metadata_of(publication, publication.shard if shards else None),
     )
     snapshot.flush()
-    for file in snapshot.files:
+    for name, path in (shards or {file.name: file.path for file in snapshot.files}).items():
         # Frozen bytes need neither wandb's staging copy nor its cache copy.
-        artifact.add_file(str(file.path), name=file.name, policy="immutable", skip_cache=True)
+        artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
     if artifact.digest != digest:
         snapshot.check_unchanged()
     return artifact
+
+
+def _shards_of(publication: Publication) -> dict[str, Path]:
+    """Returns the shards of the one file in a snapshot; none where it can't be split, for it can go as it is."""
+    from wandb_ckpt._split import split  # imports h5py
+
+    snapshot = publication.snapshot
+    folder = snapshot.root / "shards"
+    try:
+        (file,) = snapshot.files
+        return {name: folder / name for name in split(file.path, folder)}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        logger.warning("%s is published in one piece, for it can't be split: %s", snapshot.root, words(error))
+        return {}
 
 
 def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":

@@ -83,6 +83,7 @@ class PublishingMixin:
         policy: Literal["immutable", "mutable"],
         keeping: Keeping,
         save_on_background: bool,
+        shard: str | None,
     ) -> None:
         self._run = _check_run(run)
         self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
@@ -90,6 +91,8 @@ class PublishingMixin:
         self._metadata = _artifact.check_metadata(metadata)
         self._on_error = _check_choice("on_error", on_error, ("warn", "raise"))
         self._policy = _check_choice("policy", policy, ("immutable", "mutable"))
+        self._shard = _check_choice("shard", shard, (None, "layer"))
+        self._check_shard()
         self._check_numbers()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
@@ -103,6 +106,13 @@ class PublishingMixin:
         self._last_batch: int | None = None
         self._updates_before: int | None = None
         self._warned: set[str] = set()
+
+    def _check_shard(self) -> None:
+        if self._shard and format_of(self.filepath, is_folder=False) == "tf":
+            raise ArgumentError(
+                f"shard={self._shard!r} splits files with HDF5 in them, and {self.filepath!r} is none: expected a "
+                "path that ends with '.keras', '.weights.h5' or '.h5'. Choose one, or leave shard out."
+            )
 
     def _check_numbers(self) -> None:
         if self.save_freq != "epoch" and (isinstance(self.save_freq, bool) or int(self.save_freq) < 1):
@@ -359,6 +369,7 @@ class PublishingMixin:
             self._metadata,
             Path(self.filepath).name,
             destination.is_default,
+            self._shard,
         )
         _artifact.keep_record(publication)
         self._publisher.submit(order.index, publication)
@@ -488,7 +499,7 @@ def _check_run(run: Any) -> Any:
     return run
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> Any:
     if value not in choices:
         raise ArgumentError(f"{name}={value!r} is not known: expected one of {', '.join(map(repr, choices))}.")
     return value

@@ -12,6 +12,7 @@ from typing import Any
 import wandb
 
 from wandb_ckpt._artifact import active_run, is_disabled
+from wandb_ckpt._join import join, joined_name
 from wandb_ckpt._naming import default_artifact_name
 from wandb_ckpt.errors import ArgumentError, CheckpointNotFoundError, DamagedCheckpointError, NoActiveRunError
 
@@ -107,7 +108,10 @@ def _fetched(artifact: "wandb.Artifact", online: "wandb.Run | None", root: str |
     folder = _download_whole(artifact, root)
     if online is not None:
         online.use_artifact(artifact)
-    return Fetched(full_name(artifact), _located(folder, artifact.manifest.entries), dict(artifact.metadata))
+    names = list(artifact.manifest.entries)
+    if name := joined_name(names):
+        join(folder, names, name)
+    return Fetched(full_name(artifact), folder / located(names), dict(artifact.metadata))
 
 
 # ---- finding -----------------------------------------------------------------------------------------------
@@ -228,16 +232,20 @@ def _hasher(algorithm: str) -> Any:
     return hashlib.md5(usedforsecurity=False)
 
 
-def _located(folder: Path, names: Iterable[str]) -> Path:
-    """Returns the checkpoint among the files of a version, by their names.
+def located(names: Iterable[str]) -> str:
+    """Returns the name of the checkpoint among the files of a version, by their names; `.` is all of them.
 
-    >>> _located(Path("root"), ["m.keras"]).as_posix(), _located(Path("root"), ["saved_model.pb"]).as_posix()
-    ('root/m.keras', 'root')
-    >>> _located(Path("root"), ["checkpoint", "w-01.data-00000-of-00001", "w-01.index"]).as_posix()
-    'root/w-01'
+    >>> located(["m.keras"]), located(["model.keras.shards/0000-config.json", "model.keras.shards/0001-end"])
+    ('m.keras', 'model.keras')
+    >>> located(["saved_model.pb", "variables/variables.index"])
+    '.'
+    >>> located(["checkpoint", "w-01.data-00000-of-00001", "w-01.index"])
+    'w-01'
     """
     names = list(names)
+    if joined := joined_name(names):
+        return joined
     if len(names) == 1 and names[0] != "saved_model.pb":
-        return folder / names[0]
+        return names[0]
     prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index") and "/" not in name]
-    return folder / prefixes[0] if len(prefixes) == 1 else folder
+    return prefixes[0] if len(prefixes) == 1 else "."

@@ -8,7 +8,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from wandb_ckpt._checkpoint import format_of
-from wandb_ckpt._collection import fetch, find
+from wandb_ckpt._collection import fetch, find, located
 from wandb_ckpt._hdf5 import FORMATS, open_weights
 from wandb_ckpt._layers import LayerChange, compare_layers
 from wandb_ckpt._listing import File, Version, files_of, flattened, version_of
@@ -76,7 +76,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 
 def _layers(*sides: tuple[Version, Mapping[str, File]]) -> tuple[tuple[LayerChange, ...], str]:
     for version, files in sides:
-        if len(files) != 1 or format_of(next(iter(files)), is_folder=False) not in FORMATS:
+        if format_of(located(files), is_folder=False) not in FORMATS:
             return (), f"{version.ref} is no .keras, .weights.h5 or .h5 file: only such are compared layer by layer"
     with TemporaryDirectory(prefix="wandb_ckpt-diff-") as folder:
         paths = [fetch(version.ref, Path(folder) / side).path for side, (version, _) in zip("ab", sides, strict=True)]

@@ -1,15 +1,18 @@
 """The weights in a checkpoint's HDF5 file, read without Keras."""
 
+import io
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from zipfile import ZipFile
+from typing import IO, Any, cast
+from zipfile import ZIP_STORED, ZipFile
 
 import h5py
 import numpy as np
 
 FORMATS = ("keras", "weights.h5", "h5")
+WEIGHTS = "model.weights.h5"  # their name in a .keras file
 
 
 @contextmanager
@@ -24,8 +27,54 @@ def open_weights(path: Path, form: str) -> Iterator[h5py.File]:
         with h5py.File(path) as file:
             yield file
         return
-    with ZipFile(path) as archive, archive.open("model.weights.h5") as stored, h5py.File(stored) as file:
+    with stored_weights(path) as stored, h5py.File(stored) as file:
         yield file
+
+
+@contextmanager
+def stored_weights(path: Path) -> Iterator[IO[bytes]]:
+    """Opens the HDF5 file in a `.keras` file, as bytes.
+
+    Raises:
+        OSError: The file can't be read; also BadZipFile.
+        KeyError: It has no weights such as Keras writes.
+    """
+    with ZipFile(path) as archive, path.open("rb") as file:
+        info = archive.getinfo(WEIGHTS)
+        if info.compress_type != ZIP_STORED:  # not by Keras
+            with archive.open(info) as unpacked:
+                yield unpacked
+            return
+        # Python 3.11 reads a file in a zip from its beginning again for every step back, and HDF5 takes many.
+        file.seek(info.header_offset + 26)
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        start = info.header_offset + 30 + name_length + extra_length
+        yield cast("IO[bytes]", io.BufferedReader(_Window(file, start, info.file_size), 1 << 16))
+
+
+class _Window(io.RawIOBase):
+    """A part of a file, as a file that can only be read."""
+
+    def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._position)
+        amount = max(0, min(len(buffer), self._size - self._position))
+        read = self._file.readinto(memoryview(buffer)[:amount])
+        self._position += read
+        return read
 
 
 def variables(file: h5py.File) -> Mapping[str, h5py.Dataset]:

@@ -51,6 +51,7 @@ class Draft(Generic[RunT]):
         metadata: The user's own metadata.
         template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
         is_default_name: Whether `name` is the run's default, whose best epoch is the run's `best_epoch`.
+        shard: `"layer"` when the version is to be in shards.
     """
 
     run: RunT
@@ -61,6 +62,7 @@ class Draft(Generic[RunT]):
     metadata: Mapping[str, Any]
     template: str
     is_default_name: bool = True
+    shard: str | None = None
 
     def with_run(self, run: OtherT) -> "Draft[OtherT]":
         """Returns the same for a run that is known in another way."""
@@ -133,6 +135,7 @@ def encoded(record: Record) -> dict[str, Any]:
         "metadata": draft.metadata,
         "template": draft.template,
         "is_default_name": draft.is_default_name,
+        "shard": draft.shard,
     }
 
 
@@ -155,5 +158,6 @@ def decoded(values: Mapping[str, Any], folder: Path) -> Record:
         values["metadata"],
         values["template"],
         values["is_default_name"],
+        values["shard"],
     )
     return Record(draft, Owner(**values["owner"]), values["digest"])

@@ -74,6 +74,12 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
             taken at once, and Keras saves it in another thread. What is restored from it is the same, bit by bit.
             It takes memory for a second model and its optimizer. Defaults to `False`. A model that can't be saved
             this way (with a `save` of its own, or spread over devices) is saved as usual, and a warning says why.
+        shard: `"layer"` publishes each checkpoint in pieces, so that W&B is sent only those of layers (and of
+            optimizer state) that have changed: what is frozen is sent once. `restore`, `load_model`, `download` and
+            `wandb-ckpt get` join them; after `wandb artifact get`, `cat model.keras.shards/* > model.keras` does. The
+            file has that name whatever `filepath` is, and no time of saving, so that the same model twice is one
+            version. Until they are published, the pieces take the disk space of a second file. Defaults to `None`:
+            the file as it is.
 
     Raises:
         ArgumentError: An argument can't work; also a `ValueError`.
@@ -115,6 +121,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         link_aliases: Iterable[str] = (),
         link_threshold: float | None = None,
         save_on_background: bool = False,
+        shard: Literal["layer"] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -145,6 +152,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
                 link_threshold=link_threshold,
             ),
             save_on_background=save_on_background,
+            shard=shard,
         )
 
     def _family_is_chief(self) -> bool:

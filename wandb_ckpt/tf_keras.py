@@ -54,6 +54,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         link_aliases: See there.
         link_threshold: See there.
         save_on_background: Has no effect here but a warning: tf_keras can't save a picture of a model.
+        shard: As in Keras 3, for `.keras`, `.h5` and `.weights.h5`.
         **kwargs: `period` (save every so many epochs) and `load_weights_on_restart`.
 
     Raises:
@@ -87,6 +88,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         link_aliases: Iterable[str] = (),
         link_threshold: float | None = None,
         save_on_background: bool = False,
+        shard: Literal["layer"] | None = None,
         **kwargs: Any,
     ) -> None:
         _check_names(kwargs)
@@ -119,6 +121,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
                 link_threshold=link_threshold,
             ),
             save_on_background=save_on_background,
+            shard=shard,
         )
 
     def _family_is_chief(self) -> bool:
