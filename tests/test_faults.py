@@ -47,9 +47,8 @@ def test_a_server_that_goes_away_and_comes_back(own_server: OwnServer, tmp_path:
                 os.kill(own_server.process.pid, signal.SIGCONT)
     assert process.returncode == 0, output
     epochs = next(line for line in output.splitlines() if line.startswith("epochs"))
-    assert max(eval(epochs.removeprefix("epochs"))) < 15, (
-        output
-    )  # wandb's own callback waits 19 seconds for each save
+    # wandb's own callback waits 19 seconds for each save.
+    assert max(eval(epochs.removeprefix("epochs"))) < 15, output
     assert names_of_versions(own_server, "p1").strip() == str(
         [["epoch_0"], ["epoch_1"], ["epoch_2"], ["epoch_3", "latest"]]
     ), output
