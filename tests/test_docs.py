@@ -114,4 +114,5 @@ def test_recorded_schema_of_metadata_is_stable() -> None:
         "backend",
         "saved_at",
         "logs",
+        "seeds",
     ]

@@ -101,13 +101,17 @@ def test_late_checkpoints_do_not_take_best_and_latest(own_server: OwnServer, tmp
     train(own_server, tmp_path, 1.0, 0.3, away=True, killed=True)
     own_server.kill()
     own_server.start()
-    output = train(own_server, tmp_path, 0.5, 0.9)
+    other = tmp_path / "other machine"
+    other.mkdir()
+    train(own_server, other, 0.5, 0.9)
+    output = train(own_server, tmp_path, 0.95)
     assert "2 checkpoints of earlier processes" in output
     command = next(line for line in output.splitlines() if "wandb-ckpt publish" in line).split()
     assert publish(own_server, command[-1], "--yes", cwd=tmp_path).returncode == 0
     assert seen_on(own_server, "p1") == [
-        (["epoch_0"], 0.5),
-        (["epoch_1", "latest"], 0.9),
+        ([], 0.5),
+        (["epoch_1"], 0.9),
+        (["epoch_0", "latest"], 0.95),
         ([], 1.0),
         (["best"], 0.3),
     ]

@@ -456,12 +456,24 @@ def test_a_missing_version_is_named(train: Any, start_run: Any) -> None:
         wandb_ckpt.download("best")
 
 
+def test_an_offline_run_has_its_own_checkpoints(train: Any, start_run: Any, tmp_path: Path) -> None:
+    """Offline, an alias means what the run left on this disk: in a model, as a model, or copied to a folder."""
+    with start_run(mode="offline"):
+        notes, model = notes_of(keras), model_of(keras)
+        fit(keras, [logs_of(keras, [1.0, 2.0]), WandbModelCheckpoint("m.keras"), notes])
+        checkpoint = wandb_ckpt.restore(model, "best")
+        assert (checkpoint.epoch, checkpoint.value, state_of(model)) == (0, 1.0, notes.states[0])
+        assert state_of(wandb_ckpt.load_model("latest")) == notes.states[1]
+        path = wandb_ckpt.download("epoch_1", root=tmp_path / "root")
+        assert (path, path.read_bytes()) == (tmp_path / "root" / "m.keras", Path("m.keras").read_bytes())
+
+
 def test_an_offline_run_says_to_sync_first(start_run: Any) -> None:
     """Offline there are no versions yet: the error names the run's folder and `wandb sync`."""
     with start_run(mode="offline") as run:
         fit(keras, [WandbModelCheckpoint("m.keras")])
         with pytest.raises(wandb_ckpt.CheckpointNotFoundError, match="wandb sync") as caught:
-            wandb_ckpt.restore(model_of(keras), "best")
+            wandb_ckpt.restore(model_of(keras), "v1")
         assert str(run.settings.sync_dir) in str(caught.value)
 
 

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wandb_ckpt import _artifact, _preemption
+from wandb_ckpt import _artifact, _preemption, _resume, _seeds
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
-from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
+from wandb_ckpt._decision import BestTracker, aliases_for, direction_of, is_better
 from wandb_ckpt._destination import Destination, find_destination
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._naming import (
@@ -25,6 +25,7 @@ from wandb_ckpt._observer import LaterSave, Save, SaveObserver
 from wandb_ckpt._pending import sweep_in_background
 from wandb_ckpt._publisher import Outcome, Publisher
 from wandb_ckpt._record import Draft
+from wandb_ckpt._restore import check_model
 from wandb_ckpt._snapshot import Snapshot, freeze
 from wandb_ckpt._upkeep import Upkeep
 from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
@@ -130,6 +131,55 @@ class PublishingMixin:
         """What became of every checkpoint so far: pending, committed as vN, or failed and why."""
         return self._publisher.outcomes
 
+    def resume(self, model: Any) -> int:
+        """Takes the run's training up where it stopped, and returns the epoch to go on with, 0 in a new run.
+
+        For a run that is started again with its id, here or on another machine, after a crash, a kill, or on purpose.
+        The newest checkpoint that this callback saved in the run, on W&B or on this disk, is put into the model: its
+        weights, optimizer state (with the learning rate) and the states of its seed generators; and `best` goes on
+        from its value then. What a killed process could not publish is published when training begins; what was
+        trained after the checkpoint is trained again. With `save_best_only=True` the newest one is the best one.
+
+        A checkpoint from within an epoch (`save_freq` as a number) is gone on with at the beginning of that epoch, so
+        the batches before it are seen twice.
+
+        Not restored: the order of shuffled data, and what other callbacks remember (`EarlyStopping`).
+
+        Args:
+            model: The model that `fit` is called on, built and compiled as it was.
+
+        Returns:
+            What to pass `fit` as `initial_epoch`.
+
+        Raises:
+            NoActiveRunError: There is no active W&B run.
+            ArgumentError: `model` is no Keras model, or not built.
+            RestoreError: W&B can't be asked, or the checkpoint does not fit the model or its optimizer.
+            DamagedCheckpointError: A file is not what the manifest says.
+
+        Example:
+
+        ```python
+        checkpoint = WandbModelCheckpoint("model-{epoch:02d}.keras")
+        with wandb.init(project="digits", id="digits-1", resume="allow"):
+            model.fit(x, y, epochs=10, initial_epoch=checkpoint.resume(model), callbacks=[checkpoint])
+        ```
+        """
+        check_model(model)
+        run = self._require_run()
+        destination = self._find_destination(run)
+        if destination is None:  # a disabled run
+            return 0
+        _finish_killed_saves_at(self.filepath)
+        checkpoint = _resume.restore_newest(model, run, destination, Path(self.filepath).parent)
+        if checkpoint is None:
+            return 0
+        self._remember(checkpoint, destination)
+        self._continue_from(checkpoint)
+        epoch = _resume.epoch_after(checkpoint)
+        _artifact.say(f"the model is as epoch {checkpoint.epoch} of run {run.id} saved it; epoch {epoch} is the next")
+        return epoch
+
     # ---- the hooks -------------------------------------------------------------------------------------
 
     def set_model(self, model: Any) -> None:
@@ -149,7 +199,8 @@ class PublishingMixin:
         """
         if self._family_is_chief():
             run = self._require_run()
-            self._find_destination(run)
+            if destination := self._find_destination(run):
+                self._publish_left(run, destination)
             self._say_what_is_for_online(run)
             if not _artifact.is_disabled(run):
                 _preemption.watch(self._wind_up, run)
@@ -415,6 +466,7 @@ class PublishingMixin:
             best=tracker.best,
             is_best=is_best,
             logs=finite_scalars(logs),
+            seeds=_seeds.states_of(self.model),
             keras_version=keras_version,
             backend=backend,
         )
@@ -436,14 +488,35 @@ class PublishingMixin:
             return None
         if self._destination is None or self._destination.run_id != run.id:
             self._destination = find_destination(run, self.filepath, self.monitor, self._artifact_name)
-            if self._destination.is_default and not run.offline:  # of several callbacks, one looks after it
-                sweep_in_background(run)
             self._continue_best(self._destination.tracker.best)
         return self._destination
+
+    def _publish_left(self, run: "wandb.Run", destination: Destination) -> None:
+        """Publishes, before anything new, what a killed process of this run could not."""
+        for record in _resume.take_over(run, destination.name):
+            draft = record.draft.with_run(run)
+            self._remember(draft.checkpoint, destination)
+            self._publisher.submit(self._publisher.announce(draft.checkpoint, draft.name, draft.aliases), draft)
+        if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
+            sweep_in_background(run)
 
     def _continue_best(self, best: float | None) -> None:
         """Gives the parent the best value of the resumed run, unless it has one."""
         if best is not None and (self.best is None or _is_infinite(self.best)):
+            self.best = best
+
+    def _remember(self, checkpoint: Checkpoint, destination: Destination) -> None:
+        """Goes on with what was best when an earlier process of the run saved a checkpoint."""
+        if checkpoint.monitor == self.monitor and destination.tracker.observe(checkpoint.best, checkpoint.mode):
+            destination.keep_best(checkpoint.best)
+        self._continue_best(destination.tracker.best)
+
+    def _continue_from(self, checkpoint: Checkpoint) -> None:
+        """Gives the parent what was best even where it was given a threshold: an earlier process was past that."""
+        best, mode = checkpoint.best, checkpoint.mode
+        if best is None or mode is None or checkpoint.monitor != self.monitor:
+            return
+        if is_better(best, self.best, mode):
             self.best = best
 
     # ---- what is said ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Checkpoint: the frozen record of what was saved at one moment, shared by all stages."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -26,6 +26,7 @@ class Checkpoint:
         best: The best value so far, this checkpoint's included; `None` while there is none.
         is_best: Whether this checkpoint is the best so far.
         logs: Every finite scalar in Keras's `logs` at this moment.
+        seeds: The states of the model's seed generators (dropout, noise), which Keras 3.15 saves in no format.
         keras_version: Version of the Keras (or tf_keras) that saved.
         backend: `"tensorflow"`, `"jax"` or `"torch"`.
         saved_at: UTC time of the save, ISO 8601.
@@ -42,6 +43,7 @@ class Checkpoint:
     best: float | None = None
     is_best: bool = False
     logs: Mapping[str, float] = field(default_factory=dict)
+    seeds: Sequence[Sequence[int]] = ()
     keras_version: str = ""
     backend: str = ""
     saved_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -62,6 +64,7 @@ class Checkpoint:
             "backend": self.backend,
             "saved_at": self.saved_at,
             "logs": dict(self.logs),
+            "seeds": [list(seed) for seed in self.seeds],
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class Checkpoint:
             best=best,
             is_best=value is not None and value == best,
             logs=finite_scalars(logs) if isinstance(logs, Mapping) else {},
+            seeds=_seeds(metadata.get("seeds")),
             keras_version=_text(metadata.get("keras_version")),
             backend=_text(metadata.get("backend")),
             saved_at=_text(metadata.get("saved_at")),
@@ -120,6 +124,11 @@ def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
 
 def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seeds(value: Any) -> tuple[tuple[int, ...], ...]:
+    seeds = value if isinstance(value, list) else []
+    return tuple(tuple(seed) for seed in seeds if isinstance(seed, list) and all(isinstance(n, int) for n in seed))
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -11,9 +12,11 @@ from typing import Any
 
 import wandb
 
+from wandb_ckpt import _pending
 from wandb_ckpt._artifact import active_run, is_disabled
 from wandb_ckpt._join import join, joined_name
 from wandb_ckpt._naming import default_artifact_name
+from wandb_ckpt._record import Record
 from wandb_ckpt.errors import ArgumentError, CheckpointNotFoundError, DamagedCheckpointError, NoActiveRunError
 
 _REF = re.compile(
@@ -91,7 +94,10 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
         DamagedCheckpointError: A file is not what the manifest says.
         NoActiveRunError: `text` is only an alias, and there is no active run.
     """
-    online = _online(_usable_run())
+    run = _usable_run()
+    if run is not None and run.offline and (record := _kept_offline(parse_ref(text), run)):
+        return _copied(record, root)
+    online = _online(run)
     artifact = find(text)
     while True:
         try:
@@ -108,10 +114,47 @@ def _fetched(artifact: "wandb.Artifact", online: "wandb.Run | None", root: str |
     folder = _download_whole(artifact, root)
     if online is not None:
         online.use_artifact(artifact)
+    return _joined(artifact, folder)
+
+
+def _joined(artifact: "wandb.Artifact", folder: Path) -> Fetched:
     names = list(artifact.manifest.entries)
     if name := joined_name(names):
         join(folder, names, name)
     return Fetched(full_name(artifact), folder / located(names), dict(artifact.metadata))
+
+
+def _kept_offline(ref: Ref, run: "wandb.Run") -> Record | None:
+    """Returns the newest of an offline run's snapshots on this disk that has an alias."""
+    name = ref.name or default_artifact_name(run.id)
+    found = [each.record for each in _pending.of(run, name) if ref.version in each.record.draft.aliases]
+    return found[-1] if found and not ref.project else None
+
+
+def _copied(record: Record, root: str | PathLike[str] | None) -> Fetched:
+    if root is None:
+        return kept(record, record.draft.snapshot.base)
+    shutil.copytree(record.draft.snapshot.base, root, dirs_exist_ok=True)
+    return kept(record, Path(root))
+
+
+def kept(record: Record, folder: Path) -> Fetched:
+    """Returns a snapshot that is on this disk, its files being in `folder`."""
+    snapshot, checkpoint = record.draft.snapshot, record.draft.checkpoint
+    path = folder / located(file.name for file in snapshot.files)
+    ref = f"{record.draft.name} of epoch {checkpoint.epoch} ({snapshot.root})"
+    return Fetched(ref, path, checkpoint.to_metadata())
+
+
+def fetch_version(artifact: "wandb.Artifact", root: Path, *, near: Path) -> Fetched:
+    """Returns a version that is known, from the folder `near` where it is whole there, else downloaded to `root`.
+
+    Raises:
+        DamagedCheckpointError: A file is not what the manifest says.
+    """
+    entries = artifact.manifest.entries
+    is_near = all(_is_whole(near / name, entry) for name, entry in entries.items())
+    return _joined(artifact, near if is_near else _download_whole(artifact, root))
 
 
 # ---- finding -----------------------------------------------------------------------------------------------
@@ -157,9 +200,9 @@ def _completed(ref: Ref, run: "wandb.Run | None") -> Ref:
         )
     if ref.name is None and run is not None and run.offline:
         raise CheckpointNotFoundError(
-            f"{ref.version!r} can't be looked up in an offline run: its versions come to be when `wandb sync "
-            f"{run.settings.sync_dir}` uploads it. Load the file that the callback saved, or sync first and "
-            "write the ref in full."
+            f"{ref.version!r} is no alias of a checkpoint that this offline run left on this disk; versions come "
+            f"to be when `wandb sync {run.settings.sync_dir}` uploads it. Take an alias such as 'best' or 'latest', "
+            "or sync first and write the ref in full."
         )
     if run is None or run.offline or (ref.project and ref.entity):
         return ref

@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._claim import Claim, claim
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import wandb
 
 logger = logging.getLogger("wandb_ckpt")
+
+T = TypeVar("T")
 
 # How long the beginning of a resumed training waits to learn what W&B has of it, in seconds.
 _ASK_TIMEOUT = 20.0
@@ -108,12 +111,24 @@ def _recall(run: "wandb.Run", names: Sequence[str], filepath: str, monitor: str)
     """Returns the name under which W&B has earlier versions of the callback, and the best value, if it has any."""
     if run.offline:
         return None
+    try:
+        return ask(partial(_look_up, run, names, filepath, monitor))
+    except _artifact.UnreachableError as error:
+        logger.warning("The best %s so far is not known, so best starts anew: %s", monitor, error)
+        return None
+
+
+def ask(question: Callable[[], T]) -> T:
+    """Returns what W&B answers, for a training that is about to begin and can't wait for ever.
+
+    Raises:
+        UnreachableError: W&B can't be asked, or does not answer in time.
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_ask")
     try:
-        return pool.submit(_look_up, run, names, filepath, monitor).result(_ASK_TIMEOUT)
-    except (_artifact.UnreachableError, TimeoutError) as error:
-        logger.warning("The best %s so far is not known, so best starts anew: %s", monitor, _artifact.words(error))
-        return None
+        return pool.submit(question).result(_ASK_TIMEOUT)
+    except TimeoutError as error:
+        raise _artifact.UnreachableError(_artifact.words(error)) from error
     finally:
         pool.shutdown(wait=False)
 

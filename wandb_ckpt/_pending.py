@@ -40,6 +40,12 @@ class Pending:
         return self.record.draft.snapshot.root
 
     @property
+    def is_left_behind(self) -> bool:
+        """Whether nobody will publish it, as far as this machine can tell."""
+        # Whether another machine's process lives can't be asked; it may well be at work in this folder.
+        return self.hold is None and self.record.owner.is_here
+
+    @property
     def is_unsynced(self) -> bool:
         """Whether it is of an offline run that `wandb sync` has not uploaded."""
         return self.record.draft.run.offline and not list(self.run_folder.glob("*.wandb.synced"))
@@ -75,6 +81,13 @@ def find(*paths: Path) -> tuple[Pending, ...]:
     folders = {file.resolve().parent for file in files}  # `latest-run` is a link to one of its neighbours
     records = filter(None, (_record.read(folder) for folder in sorted(folders, key=lambda folder: folder.name)))
     return tuple(_looked_at(record) for record in records)
+
+
+def of(run: "wandb.Run", name: str) -> tuple[Pending, ...]:
+    """Returns what is pending of one artifact of a run beside the run's own folder, oldest first."""
+    facts = _artifact.run_facts(run)
+    found = find(Path(run.settings.sync_dir).parent)
+    return tuple(each for each in found if (each.record.draft.run, each.record.draft.name) == (facts, name))
 
 
 def _looked_at(record: Record) -> Pending:
@@ -123,19 +136,17 @@ def sweep_in_background(run: "wandb.Run") -> None:
 
 def _sweep(run: "wandb.Run") -> None:
     here = Path(run.settings.sync_dir).parent
+    left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
+    if not left:
+        return
     try:
-        unpublished = list(_swept_in(here, run))
+        api = _artifact.api_of(run)
+        unpublished = [each for _, group in groupby(left, key=_artifact_of) for each in _swept(api, list(group))]
     except Exception:  # whatever wandb raises (0.31): nothing is lost, and the next start looks again
         logger.debug("What is left in %s could not be looked up", here, exc_info=True)
         return
     if unpublished:
         _say_unpublished(unpublished, here)
-
-
-def _swept_in(here: Path, run: "wandb.Run") -> Iterator[Pending]:
-    left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
-    for _, group in groupby(left, key=_artifact_of):
-        yield from _swept(_artifact.api_of(run), list(group))
 
 
 def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
@@ -148,8 +159,7 @@ def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
 
 
 def _is_left_behind(pending: Pending, base_url: str) -> bool:
-    # Whether another machine's process lives can't be asked; it may well be at work in this folder.
-    return pending.hold is None and pending.record.owner.is_here and pending.record.draft.run.base_url == base_url
+    return pending.is_left_behind and pending.record.draft.run.base_url == base_url
 
 
 def _artifact_of(pending: Pending) -> tuple[str, str, str]:

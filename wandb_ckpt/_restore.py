@@ -37,7 +37,8 @@ def download(ref: str, root: str | PathLike[str] | None = None) -> Path:
     """Downloads a checkpoint and returns where it is: the file, the SavedModel folder or the TF prefix.
 
     Every file is checked against the digest in the version's manifest; what is here and whole already is not
-    downloaded again. Within an active online run the use is recorded, as `run.use_artifact` does.
+    downloaded again. Within an active online run the use is recorded, as `run.use_artifact` does. Within an offline
+    run, an alias means what the run left on this disk; without `root`, the path is the snapshot's own: only read it.
 
     Args:
         ref: `entity/project/name:alias`, `project/name:v3`, `name:best`; within an active run also just a version or
@@ -141,8 +142,16 @@ def restore(model: Any, ref: str) -> Checkpoint:
     model.fit(x, y, initial_epoch=checkpoint.epoch + 1, epochs=10)
     ```
     """
-    _check_model(model)
-    fetched = fetch(ref)
+    check_model(model)
+    return restore_fetched(model, fetch(ref))
+
+
+def restore_fetched(model: Any, fetched: Fetched) -> Checkpoint:
+    """Puts a checkpoint that is on this disk into a model that `check_model` finds right.
+
+    Raises:
+        RestoreError: The checkpoint does not fit the model or its optimizer.
+    """
     form = _format(fetched.path)
     _check_family(model, fetched, form)
     optimizer = _built_optimizer(model)
@@ -222,7 +231,12 @@ def _optimizer_values(file: h5py.File) -> list[Any]:
 # ---- what the model is -----------------------------------------------------------------------------------
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Checks that a model can take a checkpoint.
+
+    Raises:
+        ArgumentError: It is no Keras model, or not built.
+    """
     if not hasattr(model, "load_weights"):
         raise ArgumentError(f"model={model!r} is no Keras model: expected one, built and compiled.")
     if not model.built:

@@ -47,6 +47,12 @@ class Snapshot:
     is_folder: bool
 
     @property
+    def base(self) -> Path:
+        """The folder in which the files have the names that they have in the artifact."""
+        file = self.files[0]
+        return file.path.parents[len(Path(file.name).parts) - 1]
+
+    @property
     def size(self) -> int:
         """Size of all files in bytes."""
         return sum(file.size for file in self.files)

@@ -36,7 +36,7 @@ class Standing:
         """Logs an artifact unless W&B has it, and returns the version, such as `v3`.
 
         Raises:
-            RefusedError: W&B refuses it; also ValueError, TypeError and PermissionError.
+            ValueError: W&B refuses it; also TypeError and PermissionError.
         """
         publication = self._as_of_now(publication)
         known = self.version_with(artifact.digest)
@@ -51,15 +51,15 @@ class Standing:
     def put_latest_back(self) -> None:
         """Gives `latest` to what was saved last; W&B gives it to what was logged last."""
         if self._versions:
-            newest = max(self._versions, key=lambda version: _moment(version.metadata))
+            newest = max(self._versions, key=lambda version: moment(version.metadata))
             newest = self._api.artifact(f"{self._path}:{newest.version}")
             _add_aliases(newest, ("latest",))
 
     def _as_of_now(self, publication: Publication) -> Publication:
         """Returns the publication without the aliases that belong to versions which are newer, or better."""
         checkpoint = publication.checkpoint
-        moment = _moment(checkpoint.to_metadata())
-        newer = (version.aliases for version in self._versions if _moment(version.metadata) > moment)
+        saved = moment(checkpoint.to_metadata())
+        newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
         taken = {alias for aliases in newer for alias in aliases} - {"best"}
         if checkpoint.is_best and not self._is_best_now(checkpoint):
             taken.add("best")
@@ -84,7 +84,7 @@ def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
         version.save()
 
 
-def _moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:
+def moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:
     """Returns when a version was saved, to be compared; within a second its epoch and batch tell."""
     epoch, batch = finite_scalar(metadata.get("epoch")), finite_scalar(metadata.get("batch"))
     return str(metadata.get("saved_at", "")), -1 if epoch is None else epoch, float("inf") if batch is None else batch

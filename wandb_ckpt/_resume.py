@@ -1,0 +1,144 @@
+"""Takes a run's training up again: its own newest checkpoint, put into a model; what was left, to be published."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandb_ckpt import _artifact, _pending, _seeds
+from wandb_ckpt._artifact import UnreachableError
+from wandb_ckpt._atomic import link_tree
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar
+from wandb_ckpt._collection import Fetched, fetch_version, kept
+from wandb_ckpt._destination import Destination, ask
+from wandb_ckpt._record import Record
+from wandb_ckpt._restore import restore_fetched
+from wandb_ckpt._standing import moment
+from wandb_ckpt._versions import OwnVersion, logged
+from wandb_ckpt.errors import RestoreError
+
+if TYPE_CHECKING:
+    import wandb
+
+logger = logging.getLogger("wandb_ckpt")
+
+
+def restore_newest(model: Any, run: "wandb.Run", destination: Destination, near: Path) -> Checkpoint | None:
+    """Puts the run's newest checkpoint into a model, with the states of its seed generators.
+
+    Args:
+        model: A built model; see `_restore.check_model`.
+        run: The run.
+        destination: Where the callback's checkpoints go.
+        near: The folder in which the callback saves: what is there and whole is not downloaded.
+
+    Returns:
+        The checkpoint; `None` where there is none yet.
+
+    Raises:
+        RestoreError: W&B can't be asked, or the checkpoint can't be trained on from.
+        DamagedCheckpointError: A downloaded file is not what the manifest says.
+    """
+    folder = destination.folder / "resumed"
+    try:
+        fetched = _fetch_newest(run, destination.name, folder, near)
+        return None if fetched is None else _restore(model, fetched)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def epoch_after(checkpoint: Checkpoint) -> int:
+    """Returns the epoch to go on with: the next one, or the same one again for a checkpoint from within it.
+
+    >>> epoch_after(Checkpoint(path="m.keras", format="keras", epoch=2, monitor="loss"))
+    3
+    >>> epoch_after(Checkpoint(path="m.keras", format="keras", epoch=2, batch=100, monitor="loss"))
+    2
+    """
+    epoch = checkpoint.epoch or 0
+    return epoch + 1 if checkpoint.batch is None else epoch
+
+
+def take_over(run: "wandb.Run", name: str) -> tuple[Record, ...]:
+    """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
+
+    Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
+    snapshots are left to `wandb sync`.
+    """
+    pending = () if run.offline else _pending.of(run, name)
+    left = [
+        each.record for each in pending if each.hold is None and each.record.owner.is_here and _is_whole(each.record)
+    ]
+    try:
+        versions = ask(partial(logged, run, name)) if left else []
+    except UnreachableError as error:
+        logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
+        return ()
+    taken = tuple(record for record in left if _is_newer(record, versions))
+    for record in taken:
+        _artifact.keep_record(record.draft.with_run(run), record.digest)  # from now on it is this process's
+    return taken
+
+
+# ---- what is newest ----------------------------------------------------------------------------------------
+
+
+def _fetch_newest(run: "wandb.Run", name: str, folder: Path, near: Path) -> Fetched | None:
+    records = [each.record for each in _pending.of(run, name) if _is_whole(each.record)]
+    versions = _versions_of(run, name)
+    newest = max(versions, key=_age, default=None)
+    record = max(records, key=_moment_of, default=None)
+    if record is not None and _is_newer(record, versions):
+        try:
+            # A second name for its bytes, because the first one goes as soon as it is published.
+            link_tree(record.draft.snapshot.base, folder)
+            return kept(record, folder)
+        except OSError:
+            if _is_whole(record):
+                raise
+            # It was published meanwhile, and went from this disk.
+            shutil.rmtree(folder, ignore_errors=True)
+            return _fetch_newest(run, name, folder, near)
+    return None if newest is None else fetch_version(newest.artifact, folder, near=near)
+
+
+def _versions_of(run: "wandb.Run", name: str) -> list[OwnVersion]:
+    try:
+        return [] if run.offline else logged(run, name)
+    except UnreachableError as error:
+        raise RestoreError(
+            f"W&B can't say what the run {run.id} has: {error}. Nothing was restored. Call resume again when it can; "
+            "without it, training begins anew."
+        ) from error
+
+
+def _is_newer(record: Record, versions: Sequence[OwnVersion]) -> bool:
+    return all(_moment_of(record) > moment(version.artifact.metadata) for version in versions)
+
+
+def _age(version: OwnVersion) -> tuple[tuple[str, float, float], int]:
+    return moment(version.artifact.metadata), version.candidate.number
+
+
+def _moment_of(record: Record) -> tuple[str, float, float]:
+    return moment(record.draft.checkpoint.to_metadata())
+
+
+# ---- its files ---------------------------------------------------------------------------------------------
+
+
+def _is_whole(record: Record) -> bool:
+    return all(file.is_unchanged() for file in record.draft.snapshot.files)
+
+
+def _restore(model: Any, fetched: Fetched) -> Checkpoint:
+    if finite_scalar(fetched.metadata.get("epoch")) is None:
+        raise RestoreError(
+            f"{fetched.ref} does not say its epoch, as versions that wandb_ckpt logs do. Put it into the model with "
+            f"wandb_ckpt.restore(model, {fetched.ref!r}), and pass fit the initial_epoch that you know."
+        )
+    checkpoint = restore_fetched(model, fetched)
+    _seeds.put_back(model, checkpoint.seeds)
+    return checkpoint
