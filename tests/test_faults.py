@@ -111,11 +111,11 @@ def test_a_file_that_something_else_writes_to(start_run: Any, tmp_path: Path) ->
         callback = WandbModelCheckpoint("m.weights.h5", save_weights_only=True, policy=policy)
         # Both in one hook: no matter how fast the publisher is, the file is touched before it is looked at.
         publisher, submit = callback._publisher, callback._publisher.submit
-        held: list[artifact.Publication] = []
-        publisher.submit = held.append  # type: ignore[method-assign]
+        held: list[tuple[int, artifact.Publication]] = []
+        publisher.submit = lambda *order, held=held: held.append(order)  # type: ignore[method-assign]
         fit(keras, [callback, Vandal()])
-        for publication in held:
-            submit(publication)
+        for order in held:
+            submit(*order)
         publisher.flush()
         states = [outcome.state for outcome in callback.checkpoints]
         assert states.count("committed") == number, callback.checkpoints

@@ -136,17 +136,19 @@ def sweep_in_background(run: "wandb.Run") -> None:
 
 def _sweep(run: "wandb.Run") -> None:
     here = Path(run.settings.sync_dir).parent
-    left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
-    if not left:
-        return
     try:
-        api = _artifact.api_of(run)
-        unpublished = [each for _, group in groupby(left, key=_artifact_of) for each in _swept(api, list(group))]
+        unpublished = list(_swept_in(here, run))
     except Exception:  # whatever wandb raises (0.31): nothing is lost, and the next start looks again
         logger.debug("What is left in %s could not be looked up", here, exc_info=True)
         return
     if unpublished:
         _say_unpublished(unpublished, here)
+
+
+def _swept_in(here: Path, run: "wandb.Run") -> Iterator[Pending]:
+    left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
+    for _, group in groupby(left, key=_artifact_of):
+        yield from _swept(_artifact.api_of(run), list(group))
 
 
 def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:

@@ -46,6 +46,10 @@ class Preemption:
             _join(self._tell_and_publish, GRACE)
             os.kill(os.getpid(), number)
 
+    def drop_dead(self) -> None:
+        """Forgets callbacks that are gone, whose training ended without a word."""
+        self.watched = {method: run for method, run in self.watched.items() if method() is not None}
+
     def hold(self) -> None:
         """Puts the signal off while this thread forks: CPython 3.11 drops one that comes to the child too early."""
         self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -78,6 +82,7 @@ def watch(wind_up: Callable[[], None], run: "wandb.Run") -> None:
     if not isinstance(current, Preemption):
         current = Preemption(current)
         signal.signal(signal.SIGTERM, current)
+    current.drop_dead()
     current.watched[WeakMethod(wind_up)] = run
 
 
@@ -87,6 +92,7 @@ def forget(wind_up: Callable[[], None]) -> None:
     if not isinstance(current, Preemption):
         return
     current.watched.pop(WeakMethod(wind_up), None)
+    current.drop_dead()
     if not current.watched and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, current.previous)
 

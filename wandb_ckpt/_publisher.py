@@ -137,9 +137,10 @@ class Publisher:
             )
 
     def _expendable(self) -> _Job | None:
-        """Returns the oldest job that may go: not one that is being handed over, the best or the newest."""
+        """Returns the oldest job that may go: not one that is in hand, the best or the newest."""
+        run = self._waiting[-1].publication.run  # what is left of an earlier one is in hand all at once
         best = [job for job in self._waiting if job.publication.checkpoint.is_best][-1:]
-        jobs = (job for job in list(self._waiting)[1:-1] if job not in best)
+        jobs = (job for job in list(self._waiting)[1:-1] if job.publication.run is run and job not in best)
         return next((job for job in jobs if job.publication.snapshot.is_alone), None)
 
     def fail(self, index: int, reason: str) -> None:
@@ -317,9 +318,8 @@ class Publisher:
             logger.warning("wandb is still uploading when the process exits: %s", self._outcomes[job.index])
         for job in self._waiting:
             logger.warning("Not published, for W&B could not be reached: %s", self._outcomes[job.index])
-        for folder in dict.fromkeys(
-            job.publication.snapshot.root.parent for job in (*self._in_flight, *self._waiting)
-        ):
+        left = (*self._in_flight, *self._waiting)
+        for folder in dict.fromkeys(job.publication.snapshot.root.parent for job in left):
             logger.warning("What is on this disk now is published later by: %s", _record.command_for(folder))
 
 

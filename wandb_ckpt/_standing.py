@@ -36,7 +36,7 @@ class Standing:
         """Logs an artifact unless W&B has it, and returns the version, such as `v3`.
 
         Raises:
-            ValueError: W&B refuses it; also TypeError and PermissionError.
+            RefusedError: W&B refuses it; also ValueError, TypeError and PermissionError.
         """
         publication = self._as_of_now(publication)
         known = self.version_with(artifact.digest)
