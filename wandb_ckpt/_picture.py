@@ -166,7 +166,9 @@ def _children(part: Any, skip: set[str]) -> Iterator[Any]:
     elif isinstance(part, _SAVEABLE):
         yield from getattr(part, "layers", ())
         yield getattr(part, "optimizer", None)
-        yield from (value for name, value in vars(part).items() if name not in skip)
+        # torch keeps the layers among a layer's attributes apart.
+        attributes = {**vars(part), **vars(part).get("_modules", {})}
+        yield from (value for name, value in attributes.items() if name not in skip)
 
 
 def _check_savable(model: keras.Model) -> None:
