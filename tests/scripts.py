@@ -35,10 +35,12 @@ class At(keras.callbacks.Callback):
 """
 
 
-def script(body: str, folder: Path, project: str, run_id: str, **environ: str) -> "subprocess.Popen[str]":
-    """Starts a script that begins with `PRELUDE`, in `folder`, with project and run in its environment."""
+def script(
+    body: str, folder: Path, project: str, run_id: str, *, prelude: str = PRELUDE, **environ: str
+) -> "subprocess.Popen[str]":
+    """Starts a script that begins with the prelude, in `folder`, with project and run in its environment."""
     path = folder / f"script-{len(list(folder.glob('script-*')))}.py"
-    path.write_text(PRELUDE + textwrap.dedent(body))
+    path.write_text(prelude + textwrap.dedent(body))
     # A process of its own has a wandb service of its own.
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     variables = {"WANDB_PROJECT": project, "WANDB_RUN_ID": run_id, "WANDB_DIR": str(folder), "WANDB_SILENT": "false"}
@@ -46,6 +48,7 @@ def script(body: str, folder: Path, project: str, run_id: str, **environ: str) -
         [sys.executable, str(path)],
         cwd=folder,
         env={**inherited, **variables, **environ},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

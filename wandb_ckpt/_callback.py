@@ -1,11 +1,8 @@
 """The half of the callback that all Keras families share: hooks → checkpoints → the publisher."""
 
 import logging
-import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,20 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from wandb_ckpt import _artifact, _preemption, _resume, _seeds
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
-from wandb_ckpt._checkpoint import Checkpoint, Direction, finite_scalar, finite_scalars, format_of
-from wandb_ckpt._decision import BestTracker, aliases_for, direction_of, is_better
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of
+from wandb_ckpt._decision import BestTracker, aliases_for, is_better
 from wandb_ckpt._destination import Destination, find_destination
 from wandb_ckpt._keeping import Keeping
-from wandb_ckpt._naming import (
-    check_aliases,
-    check_artifact_name,
-)
+from wandb_ckpt._naming import check_aliases, check_artifact_name
 from wandb_ckpt._observer import LaterSave, Save, SaveObserver
+from wandb_ckpt._order import Order, Orders
 from wandb_ckpt._pending import sweep_in_background
 from wandb_ckpt._publisher import Outcome, Publisher
-from wandb_ckpt._record import Draft
+from wandb_ckpt._repairs import RepairsMixin, for_path, step_of
 from wandb_ckpt._restore import check_model
-from wandb_ckpt._snapshot import Snapshot, freeze
 from wandb_ckpt._upkeep import Upkeep
 from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
 
@@ -35,43 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("wandb_ckpt")
 
-_SAY_MODE = "Pass mode='min' or mode='max'."
 
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """How one save is to be published.
-
-    Attributes:
-        index: The checkpoint's number with the publisher.
-        best: The best value before it.
-        parents_best: What the parent had as the best value before it.
-    """
-
-    index: int
-    run: "wandb.Run"
-    destination: Destination
-    checkpoint: Checkpoint
-    aliases: tuple[str, ...]
-    best: float | None
-    parents_best: Any
-
-
-class PublishingMixin:
+class PublishingMixin(RepairsMixin):
     """Publishes each save of a `ModelCheckpoint` that stands behind it in the class's bases.
 
     A family's class says in the `_family_*` methods what only it can know.
     """
-
-    # What every parent has; annotated here because the mixin itself has no base.
-    filepath: str
-    monitor: str
-    save_best_only: bool
-    save_freq: int | str
-    best: Any
-    monitor_op: Callable[[Any, Any], Any] | None
-    model: Any
-    params: Any
 
     def _init_publishing(
         self,
@@ -89,42 +52,26 @@ class PublishingMixin:
         self._run = _check_run(run)
         self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
         self._aliases = check_aliases(aliases)
-        self._metadata = _artifact.check_metadata(metadata)
         self._on_error = _check_choice("on_error", on_error, ("warn", "raise"))
-        self._policy = _check_choice("policy", policy, ("immutable", "mutable"))
-        self._shard = _check_choice("shard", shard, (None, "layer"))
-        self._check_shard()
-        self._check_numbers()
+        _check_choice("policy", policy, ("immutable", "mutable"))
+        _check_shard(shard, self.filepath)
+        self._init_repairs()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
         self._keeping = keeping
         self._upkeep = Upkeep(keeping)
         self._publisher = Publisher(self._upkeep)
         self._background = BackgroundSaves(self._family_pictures, self._warn_once) if save_on_background else None
-        self._lost: deque[tuple[Checkpoint, float | None, Any]] = deque()
+        self._orders = Orders(
+            self._publisher,
+            Path(self.filepath).name,
+            _artifact.check_metadata(metadata),
+            shard=shard,
+            copies=policy == "mutable",
+        )
         self._destination: Destination | None = None
         self._epoch = 0
-        self._last_batch: int | None = None
-        self._updates_before: int | None = None
         self._warned: set[str] = set()
-
-    def _check_shard(self) -> None:
-        if self._shard and format_of(self.filepath, is_folder=False) == "tf":
-            raise ArgumentError(
-                f"shard={self._shard!r} splits files with HDF5 in them, and {self.filepath!r} is none: expected a "
-                "path that ends with '.keras', '.weights.h5' or '.h5'. Choose one, or leave shard out."
-            )
-
-    def _check_numbers(self) -> None:
-        if self.save_freq != "epoch" and (isinstance(self.save_freq, bool) or int(self.save_freq) < 1):
-            raise ArgumentError(
-                f"save_freq={self.save_freq!r} would save after every batch: expected 'epoch' or a number of "
-                "batches of 1 or more."
-            )
-        if isinstance(self.best, float) and math.isnan(self.best):
-            raise ArgumentError(
-                "initial_value_threshold is NaN, which no value is better than: pass a number or None."
-            )
 
     @property
     def checkpoints(self) -> tuple[Outcome, ...]:
@@ -186,8 +133,7 @@ class PublishingMixin:
         """Takes the model, as every Keras callback does."""
         super().set_model(model)  # type: ignore[misc]
         self._given_model = model
-        if self.monitor_op is _undecided:  # this model's metrics may decide
-            self.monitor_op = None
+        self._forget_undecided()
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
         self._observer = SaveObserver(self.model, self._background.take if self._background else None)
 
@@ -218,20 +164,19 @@ class PublishingMixin:
             super().on_train_batch_end(batch, logs)  # type: ignore[misc]
             return
         with self._publishing(batch, logs or {}):
-            super().on_train_batch_end(batch, _for_path(logs))  # type: ignore[misc]
+            super().on_train_batch_end(batch, for_path(logs))  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Notes the epoch, for saves within it."""
-        self._epoch, self._last_batch = epoch, None
-        if "{batch" in self.filepath:
-            self._updates_before = _step_of(self.model)
+        self._epoch = epoch
+        self._begin_epoch()
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Lets the parent save, and publishes what it saved."""
         self._epoch = epoch
         with self._publishing(None, logs or {}):
-            super().on_epoch_end(epoch, self._with_batch(_for_path(logs)))  # type: ignore[misc]
+            super().on_epoch_end(epoch, self._with_batch(for_path(logs)))  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Waits until every checkpoint is saved and published, and sums up.
@@ -269,10 +214,6 @@ class PublishingMixin:
         """Returns Keras's version and its backend."""
         raise NotImplementedError
 
-    def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
-        """Returns the comparison that the parent would use for `monitor` and `mode`; `None` when it can't tell."""
-        raise NotImplementedError
-
     def _family_pictures(self, saver: SaverThread) -> Pictures:
         """Returns what takes pictures of the model, or raises `CannotPictureError`."""
         raise NotImplementedError
@@ -286,7 +227,7 @@ class PublishingMixin:
         self._forget_lost()
         if self._background:
             self._background.prepare()  # where the parent wants no batch hooks
-        self._prepare_monitor_op()
+        self._prepare_monitor_op(self._keeping.keep_best)
         best = self.best
         self._hide_nan(logs)
         super().set_model(self._observer)  # type: ignore[misc]
@@ -300,54 +241,6 @@ class PublishingMixin:
             for save in saves:
                 self._take(save, batch, logs, best)
 
-    def _prepare_monitor_op(self) -> None:
-        """Gives the parent its comparison before the first save.
-
-        Keras 3.15 sets it at the end of the first epoch, and fails when an integer `save_freq` needs it before;
-        and for a metric whose direction it doesn't know it fails there, even if nothing is to be compared.
-        """
-        if self.monitor_op is not None:
-            return
-        self.monitor_op = self._family_monitor_op()
-        if self.monitor_op is not None:
-            return
-        unknown = f"Keras can't tell whether a higher or a lower {self.monitor} is better"
-        if self._keeping.keep_best:
-            raise ArgumentError(f"{unknown}, which keep_best={self._keeping.keep_best} needs. {_SAY_MODE}")
-        if not self.save_best_only:
-            self.monitor_op = _undecided
-            self._warn_once(f"{unknown}, so no version gets the alias 'best'. {_SAY_MODE}")
-        elif self.save_freq != "epoch":  # at an epoch's end Keras says so itself
-            raise ArgumentError(f"{unknown}, which save_best_only=True needs. {_SAY_MODE}")
-
-    def _hide_nan(self, logs: Mapping[str, Any]) -> None:
-        """Keeps a NaN from becoming the first best, by giving the parent a best that NaN is not better than.
-
-        Keras 3.15 takes any first value as the best, and nothing is better than NaN ever after.
-        """
-        if self.best is None and self.save_best_only and self.monitor_op and _is_nan(logs.get(self.monitor)):
-            self.best = math.inf if direction_of(self.monitor_op) == "min" else -math.inf
-
-    def _direction(self) -> Direction | None:
-        if self.monitor_op is None or self.monitor_op is _undecided:
-            return None
-        return direction_of(self.monitor_op)
-
-    def _with_batch(self, logs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds the epoch's last batch to the logs for a path with `{batch}`, which Keras itself can't fill here."""
-        if "{batch" not in self.filepath or self.save_freq != "epoch" or "batch" in logs:
-            return logs
-        batches = self._batches_of_epoch()
-        return logs if batches is None else {**logs, "batch": batches}
-
-    def _batches_of_epoch(self) -> int | None:
-        if self._last_batch is not None:
-            return self._last_batch + 1
-        # tf_keras calls no batch hooks for saves at an epoch's end.
-        steps: int | None = (self.params or {}).get("steps")
-        updates = _step_of(self.model)
-        return steps if steps is not None or updates is None else updates - (self._updates_before or 0)
-
     def _take(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any) -> None:
         """Publishes a save, now or once it is made; nothing that goes wrong with that may end training."""
         try:
@@ -357,13 +250,13 @@ class PublishingMixin:
             self._record_failure(save, batch, f"it could not be kept for publishing: {_artifact.words(error)}")
             order = None
         if isinstance(save, LaterSave) and self._background:
-            self._background.submit(partial(self._carry_out, save, order))
+            self._background.submit(partial(self._orders.carry_out_later, save, order))
         elif isinstance(save, Save):
-            self._publish(save, order)
+            self._orders.carry_out(save, order)
 
     def _order(
         self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any
-    ) -> "_Order | None":
+    ) -> Order | None:
         """Returns how a save is to be published; `None` where it is not."""
         if not self._family_is_chief():  # another worker's, which that worker's parent removes again
             return None
@@ -377,76 +270,20 @@ class PublishingMixin:
         checkpoint = self._checkpoint(save, destination.tracker, batch, logs)
         aliases = aliases_for(checkpoint, self._aliases)
         index = self._publisher.announce(checkpoint, destination.name, aliases)
-        return _Order(index, run, destination, checkpoint, aliases, best, parents_best)
-
-    def _carry_out(self, later: LaterSave, order: "_Order | None") -> None:
-        """Makes and publishes a save; in the background."""
-        try:
-            save = later.carry_out()
-        except Exception as error:
-            logger.debug("Saving %s failed", later.path, exc_info=True)
-            reason = f"it could not be saved in the background: {_artifact.words(error)}"
-            if order is None:
-                logger.warning("%s: %s", later.path, reason)
-            else:
-                self._give_up(order, reason, order.parents_best)
-        else:
-            self._publish(save, order)
-
-    def _publish(self, save: Save, order: "_Order | None") -> None:
-        if order is None:
-            save.forget()
-            return
-        try:
-            snapshot = self._freeze(save, order.destination)
-        except Exception as error:
-            logger.debug("Keeping %s failed", save.path, exc_info=True)
-            save.forget()
-            reason = f"it could not be kept for publishing: {_artifact.words(error)}"
-            self._give_up(order, reason, order.checkpoint.value)
-        else:
-            self._submit(order, snapshot)
-
-    def _submit(self, order: "_Order", snapshot: Snapshot) -> None:
-        destination = order.destination
-        if order.checkpoint.is_best:
-            destination.keep_best(order.checkpoint.best)
-        publication = Draft(
-            order.run,
-            destination.name,
-            order.checkpoint,
-            snapshot,
-            order.aliases,
-            self._metadata,
-            Path(self.filepath).name,
-            destination.is_default,
-            self._shard,
-        )
-        _artifact.keep_record(publication)
-        self._publisher.submit(order.index, publication)
-
-    def _give_up(self, order: "_Order", reason: str, parents_best: Any) -> None:
-        self._lost.append((order.checkpoint, order.best, parents_best))
-        self._publisher.fail(order.index, reason)
+        return Order(index, run, destination, checkpoint, aliases, best, parents_best)
 
     def _forget_lost(self) -> None:
         """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
-        lost = [self._lost.popleft() for _ in range(len(self._lost))]
-        for checkpoint, best_before, parents_best_before in reversed(lost):
+        for lost in self._orders.take_lost():
             if self._destination is not None:
-                self._destination.tracker.forget(checkpoint, best_before)
-            if self.best == checkpoint.value:
-                self.best = parents_best_before
+                self._destination.tracker.forget(lost.checkpoint, lost.best)
+            if self.best == lost.checkpoint.value:
+                self.best = lost.parents_best
 
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
         name = self._artifact_name or (self._destination.name if self._destination else "checkpoint")
         self._publisher.fail(self._publisher.announce(checkpoint, name, ()), reason)
-
-    def _freeze(self, save: Save, destination: Destination) -> Snapshot:
-        if save.is_remote:
-            raise OSError("it is in a remote store: only checkpoints on this disk are published")
-        return freeze(save, destination.new_folder(), copy=self._policy == "mutable")
 
     def _checkpoint(
         self, save: Save | LaterSave, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
@@ -459,7 +296,7 @@ class PublishingMixin:
             format=format_of(save.path, is_folder=Path(save.path).is_dir()),
             epoch=self._epoch,
             batch=batch,
-            step=_step_of(self.model),
+            step=step_of(self.model),
             monitor=self.monitor,
             mode=mode,
             value=value,
@@ -502,7 +339,7 @@ class PublishingMixin:
 
     def _continue_best(self, best: float | None) -> None:
         """Gives the parent the best value of the resumed run, unless it has one."""
-        if best is not None and (self.best is None or _is_infinite(self.best)):
+        if best is not None and self._has_no_best():
             self.best = best
 
     def _remember(self, checkpoint: Checkpoint, destination: Destination) -> None:
@@ -578,33 +415,13 @@ def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> Any
     return value
 
 
-def _undecided(*_: Any) -> bool:
-    """Stands for a comparison that Keras can't choose and that is not needed: nothing is better than anything."""
-    return False
-
-
-def _for_path(logs: Mapping[str, Any] | None) -> dict[str, Any]:
-    # Keras passes the logs and its own `epoch` to str.format: a log of that name is a TypeError there.
-    return {name: value for name, value in (logs or {}).items() if name != "epoch"}
-
-
-def _is_nan(value: Any) -> bool:
-    try:
-        return math.isnan(value)
-    except (TypeError, ValueError, OverflowError):  # None, arrays, huge whole numbers
-        return False
-
-
-def _is_infinite(value: Any) -> bool:
-    try:
-        return math.isinf(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _step_of(model: Any) -> int | None:
-    iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if iterations is None else int(iterations.numpy())
+def _check_shard(shard: str | None, filepath: str) -> None:
+    _check_choice("shard", shard, (None, "layer"))
+    if shard and format_of(filepath, is_folder=False) == "tf":
+        raise ArgumentError(
+            f"shard={shard!r} splits files with HDF5 in them, and {filepath!r} is none: expected a path that ends "
+            "with '.keras', '.weights.h5' or '.h5'. Choose one, or leave shard out."
+        )
 
 
 def _finish_killed_saves_at(filepath: str) -> None:
