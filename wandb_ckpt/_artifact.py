@@ -102,17 +102,15 @@ def keep_record(publication: Publication, digest: str = "") -> None:
     try:
         _record.write(Record(draft, this_process(), digest))
     except OSError as error:
-        root = publication.snapshot.root
-        logger.warning("No later process will know how to publish %s, should this one not do it: %s", root, error)
+        path = publication.checkpoint.path
+        logger.warning("No later process will know how to publish %s, should this one not do it: %s", path, error)
 
 
-def hand_over(publication: Publication) -> "wandb.Artifact":
-    """Gives a checkpoint to wandb, which uploads it in a process of its own, and returns the artifact.
+def prepare(publication: Publication) -> "wandb.Artifact":
+    """Returns the artifact of a checkpoint, to be handed over as often as that takes: to hash it takes long.
 
     Raises:
-        FinishedError: The run is finished (by `wandb.finish()`, or by leaving `with wandb.init()`).
-        RefusedError: W&B refuses the artifact, or something else wrote to the frozen bytes.
-        UnreachableError: wandb could not take it now.
+        RefusedError: wandb refuses it, or something else wrote to the frozen bytes.
     """
     try:
         if publication.run.offline:
@@ -121,8 +119,20 @@ def hand_over(publication: Publication) -> "wandb.Artifact":
     except (ValueError, TypeError, OSError) as error:
         raise RefusedError(words(error)) from error
     keep_record(publication, artifact.digest)
+    return artifact
+
+
+def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
+    """Gives an artifact to wandb, which uploads it in a process of its own.
+
+    Raises:
+        FinishedError: The run is finished (by `wandb.finish()`, or by leaving `with wandb.init()`).
+        RefusedError: W&B refuses the artifact, or something else wrote to the frozen bytes since it was prepared.
+        UnreachableError: wandb could not take it now.
+    """
     try:
-        return log(publication.run, publication, artifact)
+        publication.snapshot.check_unchanged()
+        log(publication.run, publication, artifact)
     except (ValueError, TypeError, PermissionError) as error:
         raise RefusedError(words(error)) from error
     except UsageError as error:

@@ -5,6 +5,11 @@ A save is written into a private folder beside its target:
     .wandb_ckpt-<host>-<pid>-<random>/partial/<name>…   while it is written
     .wandb_ckpt-<host>-<pid>-<random>/content/<name>…   once it is complete: never written again
     .wandb_ckpt-<host>-<pid>-<random>/placing/<name>…   the same inodes, on their way to the target
+
+Bytes that stay beside their target, because the run's folder is on another file system, are in a folder of their own:
+
+    .wandb_ckpt_snapshot-<host>-<pid>-<random>/content/<name>…
+    .wandb_ckpt_snapshot-<host>-<pid>-<random>/home      a link to the snapshot that they belong to
 """
 
 import ctypes
@@ -22,7 +27,7 @@ from pathlib import Path
 
 from wandb_ckpt._process import is_alive
 
-PREFIX = ".wandb_ckpt-"
+PREFIX, KEPT_PREFIX = ".wandb_ckpt-", ".wandb_ckpt_snapshot-"
 
 # What a SavedModel consists of (tensorflow/python/saved_model/constants.py; the metadata is tf_keras's).
 _SAVED_MODEL = frozenset(
@@ -44,7 +49,7 @@ class PrivateFolder:
     def __init__(self, path: str) -> None:
         self.name = Path(path).name
         self.target = Path(os.path.realpath(path))
-        self.root = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=self.target.parent))
+        self.root = new_root(self.target.parent)
         self.partial = self.root / "partial"
         self.content = self.root / "content"
         self.partial.mkdir()
@@ -64,6 +69,11 @@ class PrivateFolder:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def new_root(folder: Path, prefix: str = PREFIX) -> Path:
+    """Makes a folder in `folder` that is swept from there when this process is dead."""
+    return Path(tempfile.mkdtemp(prefix=f"{_of_this_host(prefix)}{os.getpid()}-", dir=folder))
+
+
 def link_tree(source: Path, target: Path) -> None:
     """Gives every file under `source` a second name under `target`; copies where hard links fail."""
     shutil.copytree(source, target, copy_function=_link_or_copy)
@@ -80,6 +90,25 @@ def finish_killed_saves(folder: Path) -> None:
         if placing.is_dir():
             _finish(placing, root / "content", folder)
         shutil.rmtree(root, ignore_errors=True)
+    for kept in _left_by_dead_processes(folder, KEPT_PREFIX):
+        if _is_homeless(kept / "home"):
+            shutil.rmtree(kept, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swaps two folders, or links to them: atomically where the kernel can, else with two renames."""
+    if not _renameat2_exchange(one, other):
+        aside = one.with_name(f"{one.name}.previous")
+        other.rename(aside)
+        one.rename(other)
+        aside.rename(one)
+
+
+def _is_homeless(link: Path) -> bool:
+    """Returns whether there is no snapshot where one belongs; where the disk for it is not there, nobody knows."""
+    if not link.is_symlink():  # it is made before the bytes come, and goes with them
+        return True
+    return not link.exists() and link.readlink().parent.is_dir()
 
 
 def _finish(placing: Path, content: Path, folder: Path) -> None:
@@ -103,14 +132,15 @@ def _newest(path: Path) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def _own_prefix() -> str:
+def _of_this_host(prefix: str) -> str:
     # The host is in the name because another host's processes can't be asked whether they live.
-    return f"{PREFIX}{platform.node()}-"
+    return f"{prefix}{platform.node()}-"
 
 
-def _left_by_dead_processes(folder: Path) -> Iterator[Path]:
-    for root in sorted(folder.glob(f"{glob.escape(_own_prefix())}*")):
-        pid = root.name.removeprefix(_own_prefix()).split("-")[0]
+def _left_by_dead_processes(folder: Path, prefix: str = PREFIX) -> Iterator[Path]:
+    prefix = _of_this_host(prefix)
+    for root in sorted(folder.glob(f"{glob.escape(prefix)}*")):
+        pid = root.name.removeprefix(prefix).split("-")[0]
         if pid.isdigit() and not is_alive(int(pid)):
             yield root
 
@@ -128,7 +158,7 @@ def _in_order(placing: Path) -> list[Path]:
 
 def _place_one(entry: Path, target: Path) -> None:
     if entry.is_dir() and target.is_dir():
-        _exchange(entry, target)
+        exchange(entry, target)
         _carry_over(entry, target)
         shutil.rmtree(entry)
     elif target.is_dir():
@@ -143,15 +173,6 @@ def _carry_over(old: Path, new: Path) -> None:
     for entry in old.iterdir():
         if entry.name not in _SAVED_MODEL and not (new / entry.name).exists():
             entry.rename(new / entry.name)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swaps two folders: atomically where the kernel can, else with two renames."""
-    if not _renameat2_exchange(one, other):
-        aside = one.with_name(f"{one.name}.previous")
-        other.rename(aside)
-        one.rename(other)
-        aside.rename(one)
 
 
 def _renameat2_exchange(one: Path, other: Path) -> bool:

@@ -91,7 +91,7 @@ class Orders:
             save.forget()
             return
         try:
-            snapshot = self._freeze(save, order.destination)
+            snapshot = self._freeze(save, order)
         except Exception as error:
             logger.debug("Keeping %s failed", save.path, exc_info=True)
             save.forget()
@@ -105,28 +105,31 @@ class Orders:
         while self._lost:
             yield self._lost.pop()
 
-    def _freeze(self, save: Save, destination: Destination) -> Snapshot:
+    def _freeze(self, save: Save, order: Order) -> Snapshot:
         if save.is_remote:
             raise OSError("it is in a remote store: only checkpoints on this disk are published")
-        return freeze(save, destination.new_folder(), copy=self._copies)
+        home = order.destination.new_folder()
+        return freeze(
+            save, home, note=lambda snapshot: _artifact.keep_record(self._draft(order, snapshot)), copy=self._copies
+        )
 
     def _submit(self, order: Order, snapshot: Snapshot) -> None:
-        destination = order.destination
         if order.checkpoint.is_best:
-            destination.keep_best(order.checkpoint.best)
-        publication = Draft(
+            order.destination.keep_best(order.checkpoint.best)
+        self._publisher.submit(order.index, self._draft(order, snapshot))
+
+    def _draft(self, order: Order, snapshot: Snapshot) -> "_artifact.Publication":
+        return Draft(
             order.run,
-            destination.name,
+            order.destination.name,
             order.checkpoint,
             snapshot,
             order.aliases,
             self._metadata,
             self._template,
-            destination.is_default,
+            order.destination.is_default,
             self._shard,
         )
-        _artifact.keep_record(publication)
-        self._publisher.submit(order.index, publication)
 
     def _give_up(self, order: Order, reason: str, parents_best: Any) -> None:
         self._lost.append(Lost(order.checkpoint, order.best, parents_best))

@@ -10,6 +10,7 @@ from pathlib import Path
 import wandb
 
 from wandb_ckpt import _artifact, _record, _reopen
+from wandb_ckpt._atomic import PREFIX, finish_killed_saves
 from wandb_ckpt._record import Record
 from wandb_ckpt._standing import Standing
 
@@ -79,7 +80,8 @@ def find(*paths: Path) -> tuple[Pending, ...]:
     roots = paths or (Path(wandb.setup().settings.wandb_dir),)
     files = (file for root in roots for depth in _DEPTHS for file in root.glob(f"{depth}{_record.NAME}"))
     folders = {file.resolve().parent for file in files}  # `latest-run` is a link to one of its neighbours
-    records = filter(None, (_record.read(folder) for folder in sorted(folders, key=lambda folder: folder.name)))
+    whole = (folder for folder in folders if not folder.name.startswith(PREFIX))  # the rest is in the making
+    records = filter(None, (_record.read(folder) for folder in sorted(whole, key=lambda folder: folder.name)))
     return tuple(_looked_at(record) for record in records)
 
 
@@ -137,6 +139,8 @@ def sweep_in_background(run: "wandb.Run") -> None:
 def _sweep(run: "wandb.Run") -> None:
     here = Path(run.settings.sync_dir).parent
     try:
+        for folder in here.glob("*/wandb_ckpt/*/"):
+            finish_killed_saves(folder)  # what was not yet a snapshot when its process was killed
         unpublished = list(_swept_in(here, run))
     except Exception:  # whatever wandb raises (0.31): nothing is lost, and the next start looks again
         logger.debug("What is left in %s could not be looked up", here, exc_info=True)

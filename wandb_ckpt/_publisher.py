@@ -19,7 +19,6 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
-from wandb_ckpt._snapshot import Snapshot
 from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
@@ -72,7 +71,7 @@ class Outcome:
 class _Job:
     index: int
     publication: Publication
-    artifact: Any = None  # wandb.Artifact, once handed over
+    artifact: Any = None  # wandb.Artifact, once it was tried to hand it over
 
 
 class Publisher:
@@ -114,7 +113,7 @@ class Publisher:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
             self._waiting.append(_Job(index, publication))
             try:
-                self._make_room(publication.snapshot)
+                self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
                 logger.debug("There may be too little room for what waits: %s", error)
             self._last_progress = time.monotonic()
@@ -124,9 +123,10 @@ class Publisher:
             self._run("wandb_ckpt_exit", self._hold_exit, daemon=False)
             self._lock.notify_all()
 
-    def _make_room(self, newest: Snapshot) -> None:
+    def _make_room(self, newest: Publication) -> None:
         """Gives up waiting checkpoints where the disk would soon have no room for those to come."""
-        while (free := shutil.disk_usage(newest.root).free) < ROOM * newest.size and (job := self._expendable()):
+        needed = ROOM * newest.snapshot.size * (2 if newest.shard else 1)  # shards are bytes of their own
+        while (free := shutil.disk_usage(newest.snapshot.root).free) < needed and (job := self._expendable()):
             path = Path(job.publication.checkpoint.path)
             self._outcomes[job.index] = replace(self._outcomes[job.index], path=path)
             job.publication.snapshot.release()
@@ -222,7 +222,9 @@ class Publisher:
     def _hand_over(self, job: _Job) -> bool:
         """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
-            job.artifact = _artifact.hand_over(job.publication)
+            if job.artifact is None:
+                job.artifact = _artifact.prepare(job.publication)
+            _artifact.hand_over(job.publication, job.artifact)
         except _artifact.FinishedError:
             return self._publish_into_finished(job)
         except _artifact.RefusedError as error:

@@ -3,13 +3,13 @@
 import errno
 import os
 import shutil
-import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from wandb_ckpt._atomic import KEPT_PREFIX, exchange, new_root
 from wandb_ckpt._observer import Save
-
-KEPT_PREFIX = ".wandb_ckpt_snapshot-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,64 +94,92 @@ class Snapshot:
             elsewhere, copied = content.resolve(), self.root / "copied"
             shutil.rmtree(copied, ignore_errors=True)
             shutil.copytree(elsewhere, copied)
-            content.unlink()
-            copied.rename(content)
+            exchange(content, copied)
+            copied.unlink()
             shutil.rmtree(elsewhere.parent, ignore_errors=True)
 
     def release(self) -> None:
         """Removes the snapshot from the disk."""
         content = self.root / "content"
-        if content.is_symlink():
-            shutil.rmtree(content.resolve().parent, ignore_errors=True)
-        shutil.rmtree(self.root, ignore_errors=True)
+        folders = [self.root, *([content.resolve().parent] if content.is_symlink() else [])]
+        with suppress(OSError):
+            folders.append(new_root(self.root.parent))
+            self.root.rename(folders[-1])  # in one step: a kill leaves no half of it, and the rest is swept
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def freeze(save: Save, home: Path, *, copy: bool = False) -> Snapshot:
+def freeze(save: Save, home: Path, *, note: Callable[[Snapshot], None], copy: bool = False) -> Snapshot:
     """Returns the frozen bytes of a save, moved to `home` if that is on the same file system.
+
+    At `home` there is nothing or all of it: a kill leaves only folders that the next start sweeps.
 
     Args:
         save: A local save.
         home: Folder that the snapshot should become; must not exist, its parent is made.
+        note: Writes beside the bytes what they are, before they are moved.
         copy: Copy the bytes, for files that something else writes to in place.
 
     Raises:
         OSError: The bytes can't be kept (disk full, no permission), or there are none.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
+    name = Path(save.path).name if save.folder is None else save.folder.name
+    root = _copied(Path(save.path), home.parent) if save.folder is None else save.folder.root
     try:
-        _fill(home, save, copy=copy)
-        return _snapshot(home, Path(save.path).name if save.folder is None else save.folder.name)
+        if copy and save.folder is not None:
+            _replace_by_copies(root)
+        note(_snapshot(root, name))
+        return _snapshot(_moved(root, name, home, note), name)
     except OSError:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
         raise
 
 
-def _fill(home: Path, save: Save, *, copy: bool) -> None:
-    if save.folder is None:
-        _copy(Path(save.path), home)
-    elif copy:
-        shutil.copytree(save.folder.content, home / "content")
-        save.folder.remove()
-    else:
-        _move(save.folder.root, home)
-
-
-def _move(root: Path, home: Path) -> None:
+def _moved(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) -> Path:
     try:
-        root.rename(home)
+        return root.rename(home)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # Another file system: the bytes stay beside the checkpoint, for a copy would hold training. Under another
-        # name, for what a killed process leaves under the first one is taken for an unfinished save.
-        home.mkdir()
-        kept = root.rename(root.with_name(f"{KEPT_PREFIX}{uuid.uuid4().hex}"))
-        (home / "content").symlink_to(kept.resolve() / "content", target_is_directory=True)
+    # Another file system: the bytes stay beside the checkpoint, for a copy would hold training.
+    aside = new_root(home.parent)
+    try:
+        (aside / "content").symlink_to(_kept(root, home) / "content", target_is_directory=True)
+        note(_snapshot(aside, name))
+        return aside.rename(home)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
-def _copy(path: Path, home: Path) -> None:
-    content = home / "content"
-    content.mkdir(parents=True)
+def _kept(root: Path, home: Path) -> Path:
+    # Under another name, for what a killed process leaves under the first one is taken for an unfinished save.
+    kept = new_root(root.parent, KEPT_PREFIX).resolve()
+    (kept / "home").symlink_to(home.absolute(), target_is_directory=True)
+    (root / "content").rename(kept / "content")
+    shutil.rmtree(root, ignore_errors=True)
+    return kept
+
+
+def _replace_by_copies(root: Path) -> None:
+    shutil.copytree(root / "content", root / "copied")
+    shutil.rmtree(root / "content")
+    (root / "copied").rename(root / "content")
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    root = new_root(folder)
+    try:
+        _copy(path, root / "content")
+    except OSError:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+    return root
+
+
+def _copy(path: Path, content: Path) -> None:
+    content.mkdir()
     if path.is_dir():
         shutil.copytree(path, content / path.name)
     else:

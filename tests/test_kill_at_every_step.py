@@ -1,0 +1,95 @@
+"""kill -9 at every single step from a save to its snapshot: no step leaves half a checkpoint, or bytes for ever."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from training import contents
+from wandb_ckpt import _record
+from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
+from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._observer import Save
+from wandb_ckpt._process import this_process
+from wandb_ckpt._record import Draft, Record, RunFacts
+from wandb_ckpt._snapshot import Snapshot, freeze
+
+STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "open", "shutil.copyfile")
+RUN = RunFacts(id="r1", entity="e", project="p", base_url="http://localhost", offline=False)
+OLD, NEW = b"the old checkpoint", b"the new one"
+
+
+def note(snapshot: Snapshot) -> None:
+    """Writes the record of a snapshot."""
+    checkpoint = Checkpoint(path="m.keras", format="keras", epoch=1, batch=None, monitor="loss")
+    _record.write(Record(Draft(RUN, "a", checkpoint, snapshot, (), {}, "m.keras"), this_process()))
+
+
+def save(folder: Path, home: Path, *, copy: bool, apart: bool) -> Snapshot:
+    """Saves the new checkpoint over the old one, and keeps it at `home`."""
+    if not apart:  # the parent's own file is all there is
+        (folder / "m.keras").write_bytes(NEW)
+        return freeze(Save(str(folder / "m.keras"), None), home, note=note, copy=copy)
+    private = PrivateFolder(str(folder / "m.keras"))
+    (private.partial / "m.keras").write_bytes(NEW)
+    private.place()
+    return freeze(Save(str(folder / "m.keras"), private), home, note=note, copy=copy)
+
+
+def killed_at(step: int, folder: Path, home: Path, *, copy: bool, apart: bool, release: bool) -> bool:
+    """Saves in a process that is killed before a step; returns whether it came that far."""
+    pid = os.fork()
+    if pid == 0:
+        steps = iter(range(step))
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            if event in STEPS and next(steps, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if not release:
+            sys.addaudithook(count)
+        snapshot = save(folder, home, copy=copy, apart=apart)
+        if release:
+            sys.addaudithook(count)
+            snapshot.release()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+@pytest.fixture(params=["on the same disk", "on another disk"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Where the checkpoint is, seen from the snapshots, which are in the test's own folder."""
+    with tempfile.TemporaryDirectory(dir=tmp_path if "same" in request.param else "/dev/shm") as name:
+        assert ("same" in request.param) == (os.stat(name).st_dev == os.stat(tmp_path).st_dev)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("release", [False, True])
+@pytest.mark.parametrize(("copy", "apart"), [(False, True), (True, True), (False, False)])
+def test_killed_before_every_step(folder: Path, tmp_path: Path, copy: bool, apart: bool, release: bool) -> None:
+    """The file is the old one or the new one, a snapshot has its record and all its bytes, the rest is swept."""
+    step, is_alive = 0, False
+    (tmp_path / "run" / "wandb_ckpt" / "a").mkdir(parents=True)
+    while not is_alive:
+        folder.joinpath("m.keras").write_bytes(OLD)
+        home = tmp_path / "run" / "wandb_ckpt" / "a" / f"{step}"
+        is_alive = not killed_at(step, folder, home, copy=copy, apart=apart, release=release)
+        finish_killed_saves(folder)
+        finish_killed_saves(home.parent)
+        assert contents(folder).keys() == {"m.keras"}
+        if apart:
+            assert (folder / "m.keras").read_bytes() in (OLD, NEW)
+        if home.exists():
+            record = _record.read(home)
+            assert record is not None
+            bytes_left = [file.path.read_bytes() for file in record.draft.snapshot.files if file.path.exists()]
+            assert bytes_left == [NEW] or (release and bytes_left == [])
+            record.draft.snapshot.release()
+        assert os.listdir(home.parent) == []
+        assert os.listdir(folder) == ["m.keras"]
+        step += 1
+    assert step > (2 if release else 8)
