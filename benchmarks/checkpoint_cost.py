@@ -3,7 +3,7 @@
     python benchmarks/checkpoint_cost.py --parameters 1 30 --rounds 7
 
 Prints one table: medians over the rounds, as ratios to the plain `ModelCheckpoint` of the same round. A second plain
-column (A/A) shows the noise of the machine. Between epochs the training thread rests as it does while an accelerator
+column (A/A) shows the noise of the machine. In each step the training thread rests as it does while an accelerator
 works (`--rest`); `--rest 0` is training that keeps all cores busy. The overhead is what a callback adds to `fit` and
 `run.finish()` together. Needs the extras `tensorflow` and `server`; peers (`mlflow`, `orbax-checkpoint`) are measured
 where they are installed.
@@ -104,10 +104,10 @@ def timed(callback: Any, saves: list[tuple[float, float]]) -> None:
 
 
 def rest_of(seconds: float) -> Any:
-    """A callback that waits before each epoch, as the training thread does for an accelerator."""
+    """A callback that waits in each step, as the training thread does for an accelerator."""
     import keras
 
-    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: time.sleep(seconds))
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=lambda *_: time.sleep(seconds))
 
 
 def written_by_children() -> int:
@@ -135,14 +135,15 @@ def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str
     width = max(8, int((millions * 1e6 / layers) ** 0.5))
     model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width) for _ in range(layers))])
     model.compile("adam", "mse")
-    data = np.ones((32, width), "float32")
+    data = np.ones((16 * arguments.steps, width), "float32")
     model.fit(data, data, batch_size=16, verbose=0)  # compiled before the clock starts
     run = wandb.init(project="benchmark")
     callback, saves = callback_of(name, f"ckpt{suffix}", "weights" in suffix), []
     timed(callback, saves)
     before, wall, cpu = written_by_children(), time.perf_counter(), time.process_time()
     callbacks = [rest_of(arguments.rest), callback]
-    model.fit(data, data, batch_size=16, epochs=epochs, validation_data=(data, data), verbose=0, callbacks=callbacks)
+    validation = (data[:16], data[:16])
+    model.fit(data, data, batch_size=16, epochs=epochs, validation_data=validation, verbose=0, callbacks=callbacks)
     run.log({"done": 1})
     written = written_by_children() - before
     run.finish()  # where some wait for what others have waited for in fit
@@ -164,7 +165,7 @@ def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: di
     folder = tempfile.mkdtemp(prefix="checkpoint-cost-")
     command = [sys.executable, __file__, "--one", name, "--parameters", str(millions)]
     command += ["--layers", str(arguments.layers), "--suffix", arguments.suffix, "--epochs", str(arguments.epochs)]
-    command += ["--rest", str(arguments.rest)]
+    command += ["--rest", str(arguments.rest), "--steps", str(arguments.steps)]
     homes = {f"WANDB_{each}": folder for each in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     try:
         done = subprocess.run(
@@ -201,7 +202,8 @@ def main() -> None:
     parser.add_argument("--suffix", default=".keras", help=".keras, .h5 or .weights.h5")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--rest", type=float, default=0.5, help="seconds of waiting before each epoch")
+    parser.add_argument("--steps", type=int, default=8, help="steps of an epoch")
+    parser.add_argument("--rest", type=float, default=0.4, help="seconds of waiting in each step")
     parser.add_argument("--offline", action="store_true", help="without a server, which would share the cores")
     parser.add_argument("--only", nargs="+", help="columns to measure; must have keras")
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -27,6 +27,8 @@ import keras
 import wandb
 from wandb_ckpt import WandbModelCheckpoint
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a shell's `&`
+
 x = np.linspace(0, 1, 64 * 4, dtype="float32").reshape(64, 4)
 y = x.sum(axis=1, keepdims=True)
 keras.utils.set_random_seed(7)
