@@ -1,5 +1,7 @@
 """What was published comes back: downloaded whole, as a model, or in a model, bit for bit."""
 
+import base64
+import hashlib
 import inspect
 import logging
 import os
@@ -495,6 +497,31 @@ def test_a_damaged_file_here_is_downloaded_again(train: Any, tmp_path: Path, siz
     whole = path.read_bytes()
     path.write_bytes(damaged(whole, size))
     assert wandb_ckpt.download(trained.best, root=tmp_path / "root").read_bytes() == whole
+
+
+def test_a_damaged_file_in_wandbs_cache_is_downloaded_again(train: Any, tmp_path: Path) -> None:
+    """A damaged copy that wandb keeps is not taken; what wandb itself downloads afterwards is right, and apart."""
+    import wandb
+
+    trained, other = (train("m.weights.h5", save_weights_only=True) for _ in range(2))
+    api = wandb.Api()
+    first, second = api.artifact(trained.best), api.artifact(other.best)
+    whole = Path(first.download(root=tmp_path / "first"), "m.weights.h5").read_bytes()
+    for copy in Path(os.environ["WANDB_CACHE_DIR"], "artifacts", "obj").rglob("*"):
+        if copy.is_file() and is_(copy, whole):
+            copy.write_bytes(damaged(whole, "same"))
+    assert Path(first.download(root=tmp_path / "damaged"), "m.weights.h5").read_bytes() == damaged(whole, "same")
+    ours = wandb_ckpt.download(trained.best, root=tmp_path / "ours")
+    assert ours.read_bytes() == whole
+    theirs = Path(second.download(root=tmp_path / "second"), "m.weights.h5")
+    assert theirs.stat().st_size == len(whole)
+    assert _is_digest_of(second, theirs)
+    assert ours.read_bytes() == whole
+
+
+def _is_digest_of(artifact: Any, path: Path) -> bool:
+    digest = base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+    return bool(artifact.manifest.entries[path.name].digest == digest)
 
 
 @pytest.mark.parametrize("size", ["same", "half"])

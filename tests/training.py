@@ -114,6 +114,6 @@ def versions(path: str, root: Path, name: str | None = None) -> list[Seen]:
 
 
 def _seen(artifact: Any, root: Path) -> Seen:
-    files = contents(Path(artifact.download(root=str(root), skip_cache=True)))
+    files = contents(Path(artifact.download(root=str(root))))
     aliases = frozenset(artifact.aliases) - {artifact.version}
     return Seen(artifact.version, aliases, artifact.metadata, artifact.description, files)

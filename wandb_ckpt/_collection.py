@@ -235,17 +235,28 @@ def api_for(run: "wandb.Run | None") -> "wandb.Api":
 
 
 def _download_whole(artifact: "wandb.Artifact", root: str | PathLike[str] | None) -> Path:
-    """Downloads what is not here yet, and once more what is here but damaged."""
-    folder = Path(artifact.download(root=root, skip_cache=True))
+    """Downloads what is not here yet, and once more what is here, or in wandb's cache, but damaged."""
+    folder = Path(artifact.download(root=root))
     if _drop_damaged(artifact, folder):
-        # A damaged file that was here before: wandb 0.31 takes any file of the right size for the right one.
-        artifact.download(root=root, skip_cache=True)
+        _download_past_cache(artifact, folder)
         if damaged := _drop_damaged(artifact, folder):
             raise DamagedCheckpointError(
                 f"{full_name(artifact)} is damaged: {', '.join(damaged)} did not come with the digest that the "
                 "manifest says, and was removed. Take another version, or look at the store that keeps the files."
             )
     return folder
+
+
+def _download_past_cache(artifact: "wandb.Artifact", folder: Path) -> None:
+    """Downloads from W&B itself: in its cache, wandb 0.31 takes any file of the right size for the right one."""
+    try:
+        artifact.download(root=folder, skip_cache=True)
+    finally:
+        # wandb 0.31 keeps the last file's path, and takes it for the cache of every later download in this process:
+        # another file of the same size would have these bytes, and any other would be written over this one.
+        cache: Any = getattr(artifact.manifest.storage_policy, "_cache", None)
+        if hasattr(cache, "_override_cache_path"):
+            cache._override_cache_path = None
 
 
 def _drop_damaged(artifact: "wandb.Artifact", folder: Path) -> list[str]:
