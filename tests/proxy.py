@@ -15,8 +15,8 @@ class Proxy:
     """Forwards everything to a server but the GraphQL operations in `refused`, which are answered as W&B does: 403.
 
     What is in `before_download` is called once, before the next file is handed out. With a `status`, everything is
-    answered with that. With a `pace`, each kB of an upload takes so many seconds. `uploads` has the path and the size
-    of everything that was uploaded.
+    answered with that. With a `pace`, each kB of an upload takes so many seconds; `uploading` is set when one of an
+    artifact begins. `uploads` has the path and the size of everything that was uploaded.
 
     Args:
         target: The URL of the server.
@@ -27,6 +27,7 @@ class Proxy:
         self.before_download: list[Callable[[], None]] = []
         self.status: int | None = None
         self.pace = 0.0
+        self.uploading = threading.Event()
         self.uploads: list[tuple[str, int]] = []
         self._client = httpx.Client(base_url=target, timeout=60)
         proxy = self
@@ -54,6 +55,8 @@ class Proxy:
             def _body(self, length: int) -> bytes:
                 if self.command != "PUT" or not proxy.pace:
                     return self.rfile.read(length)
+                if "wandb_artifacts" in self.path:
+                    proxy.uploading.set()
                 pieces = []
                 for start in range(0, length, 1000):
                     time.sleep(proxy.pace)

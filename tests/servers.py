@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from training import contents
+
 SERVE = """
 import sys, time
 from wandb_ckpt.server import Server
@@ -32,7 +34,8 @@ class OwnServer:
     def kill(self) -> None:
         """Kills it at once."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -68,3 +71,20 @@ def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess
     """Runs `wandb-ckpt publish`."""
     command = [sys.executable, "-m", "wandb_ckpt", "publish", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=server.client_environ, capture_output=True, text=True)
+
+
+def wandb_sync(server: OwnServer, folder: Path) -> None:
+    """Runs `wandb sync`."""
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    subprocess.run(command, env=server.client_environ, check=True, capture_output=True)
+
+
+def digests_on(server: OwnServer, root: Path) -> list[str]:
+    """The digests of the files that the server has of each version, oldest first."""
+    code = (
+        "import wandb\n"
+        "for artifact in reversed(list(wandb.Api().artifacts('model', 'local/p1/run_r1_model'))):\n"
+        f"    artifact.download(root={str(root)!r} + '/' + artifact.version, skip_cache=True)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=server.client_environ, check=True, capture_output=True)
+    return [contents(folder)["m.keras"] for folder in sorted(root.iterdir())]

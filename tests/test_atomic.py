@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from scripts import run_script, script
-from training import X, Y, contents, fit
+from training import X, Y, contents, fit, versions
 from wandb_ckpt import _atomic
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
 
 SLOW_SAVE = """
-wandb.init(mode="disabled")
+wandb.init()
 callback = WandbModelCheckpoint("out/m.keras")
 fit(callback, epochs=1)
 print(os.stat("out/m.keras").st_ino, flush=True)
@@ -35,9 +35,9 @@ fit(callback, epochs=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_in_mid_save(tmp_path: Path, wandb_home: Path, number: int) -> None:
-    """The file at the path is still the previous one, and the next start sweeps what was half written."""
-    process = script(SLOW_SAVE, tmp_path, "p", "r")
+def test_killed_in_mid_save(server: Any, project: str, tmp_path: Path, number: int) -> None:
+    """The file is still the previous one, and what W&B has; the next start sweeps what was half written."""
+    process = script(SLOW_SAVE, tmp_path, project, "r1")
     lines = iter(process.stdout.readline, "")
     inode = next(line for line in lines if line.strip().isdigit())
     assert any("saving" in line for line in lines)
@@ -50,6 +50,8 @@ def test_killed_in_mid_save(tmp_path: Path, wandb_home: Path, number: int) -> No
     assert zipfile.ZipFile(tmp_path / "out" / "m.keras").testzip() is None
     finish_killed_saves(tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["m.keras"]
+    (seen,) = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert seen.files == before
 
 
 def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> PrivateFolder:

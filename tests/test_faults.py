@@ -13,8 +13,8 @@ import pytest
 import wandb_ckpt
 from proxy import Proxy
 from scripts import run_script, script
-from servers import OwnServer, names_of_versions, publish
-from training import fit, versions
+from servers import OwnServer, digests_on, names_of_versions, publish, wandb_sync
+from training import contents, fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.slow
@@ -226,6 +226,8 @@ def test_a_server_that_answers_with_errors(own_server: OwnServer, tmp_path: Path
 def test_a_slow_link(own_server: OwnServer, tmp_path: Path) -> None:
     """At 1 kB/s training is not held by an upload, and the process ends when all is uploaded."""
     body = """
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
     wandb.init()
     callback = WandbModelCheckpoint("out/{epoch}.weights.h5", save_weights_only=True)
     fit(callback, At(1, lambda: print("trained", [o.state for o in callback.checkpoints], flush=True)), epochs=2)
@@ -283,22 +285,45 @@ def test_ctrl_c_in_mid_save(own_server: OwnServer, tmp_path: Path) -> None:
     assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1", "latest"]]), output
 
 
-def test_ctrl_c_at_the_end(own_server: OwnServer, tmp_path: Path) -> None:
-    """Ctrl-C ends the wait for uploads at the end of fit; what is pending is published before the process exits."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_end(own_server: OwnServer, tmp_path: Path, number: int) -> None:
+    """It ends the wait for uploads at the end of fit; what is pending is published before the process exits."""
     body = """
     import subprocess
     wandb.init()
     def interrupt():
         os.kill(int(os.environ["SERVER_PID"]), signal.SIGSTOP)
-        then = f"sleep 3; kill -INT {os.getpid()}; sleep 3; kill -CONT {os.environ['SERVER_PID']}"
+        then = f"sleep 1; kill -NUMBER {os.getpid()}; sleep 1; kill -CONT {os.environ['SERVER_PID']}"
         subprocess.Popen(["sh", "-c", then])
     fit(At(2, interrupt), WandbModelCheckpoint("out/{epoch}.keras"))
+    print("fit is over", flush=True)
     """
+    body = body.replace("NUMBER", str(int(number)))
     code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
-    assert "KeyboardInterrupt" in output
-    assert "before the process exits" in output
-    assert code != 0
+    assert "fit is over" not in output
+    assert ("KeyboardInterrupt" in output) == (number == signal.SIGINT)
+    assert code == -number if number == signal.SIGTERM else code != 0
     assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]]), output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_mid_epoch(server: Any, project: str, tmp_path: Path, number: int) -> None:
+    """What was saved until then is published, from within the epoch too; the process ends of the signal."""
+    body = """
+    class AtBatch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 7:
+                os.kill(os.getpid(), NUMBER)
+    wandb.init()
+    fit(WandbModelCheckpoint("out/{epoch}-{batch}.keras", save_freq=2), AtBatch())
+    """
+    code, output = run_script(body.replace("NUMBER", str(int(number))), tmp_path, project, "r1")
+    assert code == -number if number == signal.SIGTERM else code != 0, output
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    files = contents(tmp_path / "out")
+    assert [version.files for version in seen] == [
+        {name: files[name]} for name in ("1-2.keras", "1-4.keras", "2-2.keras")
+    ]
 
 
 def test_a_disk_quota_in_mid_save(own_server: OwnServer, tmp_path: Path) -> None:
@@ -350,3 +375,80 @@ def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) 
         done = publish(own_server, "--yes", cwd=tmp_path)
     assert done.returncode == 0, done
     assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1", "latest"]])
+
+
+def test_w_and_b_is_away_at_the_start(own_server: OwnServer, tmp_path: Path) -> None:
+    """`wandb.init` fails, so there is no run: training is not begun without one; offline it is, and all is kept."""
+    body = """
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    try:
+        wandb.init(settings=wandb.Settings(init_timeout=3))
+    except wandb.errors.Error as error:
+        print("no run:", type(error).__name__, flush=True)
+    try:
+        fit(callback)
+    except Exception as error:
+        print("no training:", type(error).__name__, os.path.exists("out"), flush=True)
+    os._exit(0)  # wandb itself goes on trying to reach its server
+    """
+    own_server.kill()
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "no run: " in output
+    assert "no training: NoActiveRunError False" in output
+    body = 'wandb.init(mode="offline")\nfit(WandbModelCheckpoint("out/{epoch}.keras"))'
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "3 checkpoints kept for wandb sync" in output
+    own_server.start()
+    wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"))
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]])
+
+
+ELSEWHERE = """
+wandb.init()
+callback = WandbModelCheckpoint("out/{epoch}.keras")
+def elsewhere(end):
+    environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    code = f"import os, wandb; run = wandb.init(resume='must'); {end}"
+    subprocess.run([sys.executable, "-c", code], env=environ)
+    print("elsewhere", wandb.Api().run("p1/r1").state, flush=True)
+import subprocess
+finished, killed = At(0, lambda: elsewhere("run.finish()")), At(1, lambda: elsewhere("os.kill(os.getpid(), 9)"))
+fit(finished, killed, callback)
+print([outcome.state for outcome in callback.checkpoints], flush=True)
+"""
+
+
+def test_a_run_that_ends_elsewhere(own_server: OwnServer, tmp_path: Path) -> None:
+    """Another process has the same run open and finishes it, or is killed: every checkpoint is published."""
+    code, output = run_script(ELSEWHERE, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "elsewhere finished" in output
+    assert "['committed', 'committed', 'committed']" in output
+    assert names_of_versions(own_server, "p1") == str([["epoch_0"], ["epoch_1"], ["epoch_2", "latest"]])
+
+
+def test_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) -> None:
+    """The next start of the run publishes what was on its way, or the command does: the right bytes, and once."""
+    body = """
+    wandb.init(resume="allow")
+    fit(WandbModelCheckpoint(f"{FOLDER}/m.keras"), epochs=1)
+    """
+    with Proxy(own_server.url) as proxy:
+        environ = {**own_server.environ, "WANDB_BASE_URL": proxy.url}
+        for folder in "abc":
+            proxy.pace = 0.0 if folder == "b" else 10.0
+            proxy.uploading.clear()
+            with script(f"FOLDER = {folder!r}" + textwrap.dedent(body), tmp_path, "p1", "r1", **environ) as process:
+                if proxy.pace:
+                    assert proxy.uploading.wait(120)
+                    process.kill()
+                output = process.communicate()[0]
+            assert process.returncode == (-signal.SIGKILL if proxy.pace else 0), output
+        proxy.pace = 0.0
+        done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    saved = [contents(tmp_path / folder)["m.keras"] for folder in "abc"]
+    assert digests_on(own_server, tmp_path / "fetched") == saved
+    assert not list(tmp_path.rglob("record.json"))

@@ -15,7 +15,7 @@ import keras
 import pytest
 
 from scripts import run_script, script
-from servers import OwnServer, publish, seen_on
+from servers import OwnServer, digests_on, publish, seen_on, wandb_sync
 from training import contents, fit, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
@@ -53,23 +53,6 @@ def train(
     code, output = run_script(head + BODY, folder, "p1", "r1", **server.environ)
     assert code == (-signal.SIGKILL if killed else 0), output
     return output
-
-
-def wandb_sync(server: OwnServer, folder: Path) -> None:
-    """Runs `wandb sync`."""
-    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
-    subprocess.run(command, env=server.client_environ, check=True, capture_output=True)
-
-
-def digests_on(server: OwnServer, root: Path) -> list[str]:
-    """The digests of the files that the server has of each version, oldest first."""
-    code = (
-        "import wandb\n"
-        "for artifact in reversed(list(wandb.Api().artifacts('model', 'local/p1/run_r1_model'))):\n"
-        f"    artifact.download(root={str(root)!r} + '/' + artifact.version, skip_cache=True)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env=server.client_environ, check=True, capture_output=True)
-    return [contents(folder)["m.keras"] for folder in sorted(root.iterdir())]
 
 
 def kept(folder: Path) -> list[Path]:

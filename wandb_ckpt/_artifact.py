@@ -1,7 +1,9 @@
 """Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopen and _collection, all that knows wandb."""
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,10 @@ class FinishedError(Exception):
 
 class LostError(Exception):
     """wandb gave up what it had taken; it must be handed over again."""
+
+
+class NoRoomError(LostError):
+    """wandb gave it up because a disk is full, and may be able to do it when there is room again."""
 
 
 class UnreachableError(Exception):
@@ -111,13 +117,14 @@ def prepare(publication: Publication) -> "wandb.Artifact":
 
     Raises:
         RefusedError: wandb refuses it, or something else wrote to the frozen bytes.
+        UnreachableError: There is no room on the disk now.
     """
     try:
         if publication.run.offline:
             publication.snapshot.bring_home()  # all that `wandb sync` needs is in the run's own folder
         artifact = build(publication)
     except (ValueError, TypeError, OSError) as error:
-        raise RefusedError(words(error)) from error
+        raise (UnreachableError if _says_no_room(error) else RefusedError)(words(error)) from error
     keep_record(publication, artifact.digest)
     return artifact
 
@@ -153,7 +160,7 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
 
     Raises:
         RefusedError: The upload failed for good.
-        LostError: wandb, or its service, gave the upload up.
+        LostError: wandb, or its service, gave the upload up; NoRoomError, because a disk is full.
         UnreachableError: It is not known whether the version was committed.
     """
     try:
@@ -161,11 +168,19 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
     except HandleAbandonedError as error:
         raise LostError(words(error)) from error
     except ValueError as error:
-        raise (LostError if "context canceled" in str(error) else RefusedError)(words(error)) from error
+        canceled = "context canceled" in str(error)
+        raise (NoRoomError if _says_no_room(error) else LostError if canceled else RefusedError)(
+            words(error)
+        ) from error
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
     correct_best(artifact, publication)
     return version
+
+
+def _says_no_room(error: Exception) -> bool:
+    # wandb's service hands on the kernel's words, in its own language's spelling: Go has no capitals here.
+    return any(os.strerror(number).lower() in str(error).lower() for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def correct_best(artifact: "wandb.Artifact", publication: Publication) -> None:

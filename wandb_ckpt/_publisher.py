@@ -72,6 +72,7 @@ class _Job:
     index: int
     publication: Publication
     artifact: Any = None  # wandb.Artifact, once it was tried to hand it over
+    pause: float = 0.0  # before it is handed over once more, in seconds
 
 
 class Publisher:
@@ -213,6 +214,8 @@ class Publisher:
     def _hand_over_all(self) -> None:
         pause = _FIRST_PAUSE
         while job := self._next_or_end(self._waiting, "wandb_ckpt_hand_over"):
+            if job.pause:
+                self._wait_for_news(job.pause)
             if self._hand_over(job):
                 pause = _FIRST_PAUSE
             else:
@@ -255,6 +258,10 @@ class Publisher:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
             try:
                 self._finish(job, "committed", version=_artifact.settle(job.artifact, job.publication))
+            except _artifact.NoRoomError as error:
+                self._note_unreachable(job, str(error))
+                job.pause = min(max(job.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+                self._take_back()
             except _artifact.LostError:
                 self._take_back()
             except _artifact.RefusedError as error:

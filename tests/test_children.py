@@ -1,0 +1,85 @@
+"""A callback that is made in one process and trains in another, forked or spawned, publishes as the original does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import run_script
+from training import contents, versions
+
+pytestmark = pytest.mark.slow
+
+# Keras is imported where it trains: a fork of a process in which TensorFlow has begun to work does not get far.
+BODY = """
+import multiprocessing
+import os
+import threading
+import wandb
+from wandb_ckpt import WandbModelCheckpoint
+
+def train(callback, run_id):
+    import keras
+    import numpy as np
+
+    x = np.linspace(0, 1, 256, dtype="float32").reshape(64, 4)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    os.makedirs(run_id)
+    os.chdir(run_id)
+    with wandb.init(id=run_id):
+        model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[callback])
+    print(run_id, [outcome.state for outcome in callback.checkpoints], flush=True)
+    os.chdir("..")
+
+if __name__ == "__main__":
+    callbacks = {METHODS}
+    for method, callback in callbacks.items():
+        child = multiprocessing.get_context(method).Process(target=train, args=(callback, method))
+        child.start()
+        child.join()
+        print(method, "ended with", child.exitcode, callback.checkpoints, flush=True)
+    train(callbacks["fork"], "parent")
+"""
+METHODS = '{method: WandbModelCheckpoint("{epoch}.keras", monitor="loss") for method in ("fork", "spawn")}'
+
+
+def test_a_callback_that_trains_in_a_child(server: Any, project: str, tmp_path: Path) -> None:
+    """Each child publishes into its own run, the parent's callback has none of it, and then trains as if new."""
+    code, output = run_script(BODY.replace("{METHODS}", METHODS), tmp_path, project, "parent", prelude="")
+    assert code == 0, output
+    assert "fork ended with 0 ()" in output, output
+    assert "spawn ended with 0 ()" in output, output
+    for run_id in ("fork", "spawn", "parent"):
+        assert f"{run_id} ['committed', 'committed']" in output, output
+        files = contents(tmp_path / run_id)
+        seen = versions(f"{server.entity}/{project}/{run_id}", tmp_path / "fetched" / run_id)
+        assert [version.files for version in seen] == [{f"{n}.keras": files[f"{n}.keras"]} for n in (1, 2)]
+
+
+def test_a_child_that_is_forked_while_checkpoints_are_pending(server: Any, project: str, tmp_path: Path) -> None:
+    """What is pending stays the parent's: a child that ends, in whatever way, publishes none of it."""
+    body = """
+    import warnings
+    warnings.simplefilter("ignore")
+    # Nothing is handed over before the children are gone.
+    from wandb_ckpt import _artifact
+    hand_over, gone = _artifact.hand_over, threading.Event()
+    _artifact.hand_over = lambda *given: (gone.wait(), hand_over(*given))[1]
+    run = wandb.init()
+    callback = WandbModelCheckpoint("out/{epoch}.keras")
+    def fork():
+        for leave in (sys.exit, os._exit):
+            if os.fork() == 0:
+                leave(0)
+            os.wait()
+        gone.set()
+    fit(callback, At(1, fork))
+    print([outcome.state for outcome in callback.checkpoints], flush=True)
+    """
+    code, output = run_script(body, tmp_path, project, "r1")
+    assert code == 0, output
+    assert "['committed', 'committed', 'committed']" in output, output
+    files = contents(tmp_path / "out")
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert [version.files for version in seen] == [{f"{n}.keras": files[f"{n}.keras"]} for n in (1, 2, 3)]
