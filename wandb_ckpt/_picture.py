@@ -5,6 +5,7 @@ what a save of the model would have written at that moment.
 """
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -90,7 +91,8 @@ class Clone:
         self._model = _clone(model, config)
         self._variables = variables_of(self._model)
         _check_same(self._originals, self._variables)
-        self._read = _READERS[keras.backend.backend()](self._originals)
+        backend = keras.backend.backend()
+        self._read, self._show = _READERS[backend](self._originals), _SHOWING.get(backend, _assign)
 
     def take(self, into: Values | None) -> Values:
         """Returns the values of the original's variables now.
@@ -109,7 +111,7 @@ class Clone:
     def showing(self, values: Values) -> keras.Model:
         """Returns the second model with these values in its variables."""
         for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
+            self._show(variable, value)
         return self._model
 
 
@@ -254,12 +256,20 @@ def _jax_reader(variables: list[Any]) -> Reader:
         values = [variable.value for variable in variables]
         for value in values:
             value.copy_to_host_async()
-        into = into or [np.empty(value.shape, value.dtype) for value in values]
+        into = into or [_aligned(value.shape, value.dtype) for value in values]
         for target, value in zip(into, values, strict=True):
             np.copyto(target, np.asarray(value))
         return into
 
     return read
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Returns memory that a variable of the clone can have as its own: JAX copies what begins anywhere else."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _torch_reader(variables: list[Any]) -> Reader:
@@ -276,6 +286,16 @@ def _torch_reader(variables: list[Any]) -> Reader:
     return read
 
 
+def _assign(variable: Any, value: Any) -> None:
+    variable.assign(value)  # a reference on TensorFlow, and on JAX where the memory is aligned
+
+
+def _point_to(variable: Any, value: Any) -> None:
+    variable.value.data = value  # `assign` would copy
+
+
+_ALIGNMENT = 64  # bytes; XLA's on CPU
+_SHOWING = {"torch": _point_to}
 _MAKERS = {keras.Sequential: _sequential_from}
 _WRITES_INTO = ("jax", "torch")  # what they read into ready memory costs a fraction of what new memory does
 _READERS: dict[str, Callable[[list[Any]], Reader]] = {
