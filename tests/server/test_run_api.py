@@ -193,12 +193,14 @@ def test_a_silent_run_has_crashed() -> None:
 
 
 def test_a_run_can_be_asked_to_stop(start_run: Any, api: Any, http: Any) -> None:
-    """`run.stop()` reaches the process with its next heart-beat."""
-    with start_run() as run:
-        api.run(run.path).stop()
-        answer = http.post(f"/files/{run.entity}/{run.project}/{run.id}/file_stream", json={})
-        assert answer.json()["stopped"] is True
-        run.alert("title", "text")
+    """`run.stop()` reaches the process with its next heart-beat, and not one that resumes the run later."""
+    for is_asked in (True, False):
+        with start_run(id="stopped", resume="allow") as run:
+            if is_asked:
+                api.run(run.path).stop()
+            answer = http.post(f"/files/{run.entity}/{run.project}/{run.id}/file_stream", json={})
+            assert answer.json()["stopped"] is is_asked
+            run.alert("title", "text")
 
 
 def test_repeated_lines_change_nothing(start_run: Any, api: Any, http: Any) -> None:

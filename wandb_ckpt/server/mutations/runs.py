@@ -86,7 +86,7 @@ def upsert_bucket(context: Context, data: Input) -> dict[str, Any]:
         run, inserted = _get_or_create(context, data)
         if data.get("host") and not inserted:
             # That is how each process of a run begins, also one that resumes it; its first stream comes later.
-            runs.set_state(context.db, run.id, "running")
+            runs.begin(context.db, run.id)
         runs.update(context.db, run.id, _changes(data))
     context.forget()
     changed = runs.run(context.db, run.id)

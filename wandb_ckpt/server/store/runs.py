@@ -10,6 +10,7 @@ from wandb_ckpt.server.store.records import Run, RunFile, now, optional, record
 
 __all__ = [
     "Line",
+    "begin",
     "count_files",
     "count_in_project",
     "count_lines",
@@ -100,6 +101,13 @@ def update(db: Database, run_id: int, changes: dict[str, Value]) -> None:
     assignments = "".join(f"{column} = ?, " for column in changes)
     with db.atomic():
         db.run(f"UPDATE runs SET {assignments}heartbeat_at = ? WHERE id = ?", *changes.values(), now(), run_id)
+
+
+def begin(db: Database, run_id: int) -> None:
+    """A process of a known run begins; what an earlier one was asked is not asked of it."""
+    with db.atomic():
+        db.run("UPDATE runs SET stop_requested = 0 WHERE id = ?", run_id)
+        set_state(db, run_id, "running")
 
 
 def set_state(db: Database, run_id: int, state: str, exit_code: int | None = None) -> None:
