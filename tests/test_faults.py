@@ -134,9 +134,14 @@ def test_a_run_folder_that_is_full(start_run: Any, tmp_path: Path) -> None:
 
 
 def test_wandb_core_killed(project: str, tmp_path: Path, server: Any) -> None:
-    """wandb's service dies: training ends normally and what could not be published is named."""
+    """wandb's service dies: training ends normally, what could not be published is named, and was read but once."""
     body = """
-    import subprocess
+    import collections, subprocess
+    opened = collections.Counter()
+    def note(event, arguments):
+        if event == "open" and "/content/" in str(arguments[0]):
+            opened[arguments[0]] += 1
+    sys.addaudithook(note)
     import wandb_ckpt._publisher as p
     p.PATIENCE = 5
     wandb.init()
@@ -144,11 +149,13 @@ def test_wandb_core_killed(project: str, tmp_path: Path, server: Any) -> None:
     callback = WandbModelCheckpoint("out/{epoch}.keras")
     fit(At(1, kill), callback)
     print("outcomes", [o.state for o in callback.checkpoints], flush=True)
+    print("opened", max(opened.values()), flush=True)
     os._exit(0)
     """
     code, output = run_script(body, tmp_path, project, "r1")
     assert code == 0, output
     assert "outcomes" in output
+    assert "opened 2" in output  # to flush it to the disk, and to hash it
     assert "can't take run_r1_model now" in output
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,12 @@ def train(
     code, output = run_script(head + BODY, folder, "p1", "r1", **server.environ)
     assert code == (-signal.SIGKILL if killed else 0), output
     return output
+
+
+def pid_of_the_dead() -> int:
+    """The number of a process that is gone."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
 
 
 def kept(folder: Path) -> list[Path]:
@@ -108,8 +115,11 @@ def test_the_next_start_sweeps_what_the_server_has(own_server: OwnServer, tmp_pa
     assert held.stdout.count("wandb sync") == 2, held
     assert seen_on(own_server, "p1") == []
     wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"))
+    unfinished = kept(tmp_path)[0].with_name(f".wandb_ckpt-{platform.node()}-{pid_of_the_dead()}-x")
+    unfinished.mkdir()
     train(own_server, tmp_path, 0.7)
     assert kept(tmp_path) == []
+    assert not unfinished.exists()
     assert seen_on(own_server, "p1") == [([], 1.0), (["best", "epoch_1"], 0.5), (["epoch_0", "latest"], 0.7)]
 
 
