@@ -1,5 +1,7 @@
 """Durability: what happens when the server is killed, the disk is full, or many write at once."""
 
+import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -220,6 +222,21 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(process: Process) -> Non
         uploader = Uploader(http, "p")
         uploader.put(node, files["f"]).raise_for_status()
         assert uploader.commit(artifact["id"])["versionIndex"] == 0
+
+
+def test_a_connection_outlives_a_full_disk(process: Process) -> None:
+    """A client that sends a file to its end hears then that the disk was full, and goes on with the connection."""
+    process.start(largest_file=1_000_000)
+    files = {"f": os.urandom(8_000_000)}
+    with process.client() as client:
+        uploader = Uploader(client, "p")
+        (node,) = uploader.announce(uploader.create(files)["id"], files)
+    line = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
+    with contextlib.closing(line):
+        for _ in range(2):
+            line.request("PUT", httpx.URL(node["uploadUrl"]).raw_path.decode(), files["f"])
+            answer = line.getresponse()
+            assert (answer.status, b"can't write" in answer.read(), line.sock is None) == (507, True, False)
 
 
 @pytest.mark.parametrize("size", [1_000_001, 2_000_000])

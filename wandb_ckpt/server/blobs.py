@@ -24,6 +24,7 @@ __all__ = ["Blob", "BlobWriter", "Blobs"]
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _PIECE = 2**20
+_AHEAD = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class BlobWriter:
         self._file = file
         self._path = path
         self._digests = _Digests()
+        self._ahead = 0
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
@@ -67,7 +69,12 @@ class BlobWriter:
         self._digests.update(left)
         while left:
             # At the end of the space a write takes a part, without an error; that comes with the next one.
-            left = left[self._file.write(left) :]
+            count = self._file.write(left)
+            left = left[count:]
+            self._ahead += count
+        if self._ahead >= _AHEAD:
+            self._ahead = 0
+            _to_disk(self._file)
 
     def finish(self, *, size: int | None = None, md5: str | None = None) -> Blob:
         """Check the bytes against what was announced, and keep them for good.
@@ -102,6 +109,13 @@ class BlobWriter:
             _fsync_folder(self._folder)
         self._path.replace(target)
         _fsync_folder(target.parent)
+
+
+def _to_disk(file: IO[bytes]) -> None:
+    # Linux writes it out while more is arriving, so that the end need not wait for the disk; and takes the memory of
+    # what is written for what comes. A large file fills no memory, of which new pieces can be slower than the disk.
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _check_damaged(stored: Path) -> None:

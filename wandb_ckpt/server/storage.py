@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, Response
 from wandb_ckpt.server import ids
 from wandb_ckpt.server.access import page_user
 from wandb_ckpt.server.blobs import Blob, BlobWriter
+from wandb_ckpt.server.body import BodyReader
 from wandb_ckpt.server.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnauthorizedError
 from wandb_ckpt.server.services import Services, services_of
 from wandb_ckpt.server.store import artifacts, contents, parts, runs
@@ -60,55 +61,35 @@ async def put(request: Request) -> Response:
     services = services_of(request)
     path = _signed_path(request, services, "PUT")
     target = await to_thread.run_sync(_target, services, path, request.headers.get("content-type"))
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isascii() and announced.isdecimal() else None
+    body = BodyReader(request)
     with services.blobs.writer() as writer:
-        last_piece = await _receive(request, writer, size)
-        blob = await to_thread.run_sync(_finish, writer, last_piece, size, target)
+        last_piece = await _receive(body, writer)
+        blob = await to_thread.run_sync(_finish, writer, last_piece, body.size, target)
     etag = base64.b64decode(blob.md5).hex()
     return Response(status_code=200, headers={"ETag": f'"{etag}"'})
 
 
-class _Buffer:
-    """Memory for one piece of an upload."""
-
-    def __init__(self, size: int) -> None:
-        self._room = memoryview(bytearray(size))
-        self._filled = 0
-
-    def take(self, data: memoryview) -> memoryview:
-        """Keep as much as there is room for. Returns the rest."""
-        count = min(len(data), len(self._room) - self._filled)
-        self._room[self._filled : self._filled + count] = data[:count]
-        self._filled += count
-        return data[count:]
-
-    def empty(self) -> memoryview:
-        """What it has, which holds until the next `take()`."""
-        content, self._filled = self._room[: self._filled], 0
-        return content
-
-
-async def _receive(request: Request, writer: BlobWriter, size: int | None) -> memoryview:
+async def _receive(body: BodyReader, writer: BlobWriter) -> memoryview:
     """Write what arrives, but for the last piece, which is given back."""
     # While one piece is hashed and written in a thread, which both release Python's lock, the next one arrives. Two
     # buffers take turns: in fresh memory for each piece, the page faults cost more than the hashing.
     loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
-    filling, spare = _Buffer(_CHUNK if size is None else min(size, _CHUNK)), None
+    room = _CHUNK if body.size is None else min(body.size, _CHUNK)
+    filling, spare = memoryview(bytearray(room)), None
     try:
-        async for chunk in request.stream():
-            rest = memoryview(chunk)
-            while rest := filling.take(rest):
-                if writing is not None:
-                    await writing
-                writing = loop.run_in_executor(None, writer.write, filling.empty())
-                filling, spare = spare or _Buffer(_CHUNK), filling
+        while True:
+            count = await body.fill(filling)
+            if body.ended:
+                return filling[:count]
+            if writing is not None:
+                await writing
+            writing = loop.run_in_executor(None, writer.write, filling)
+            filling, spare = spare or memoryview(bytearray(room)), filling
     finally:
         # Also when the client is gone: the file must not be closed under the thread's hands.
         if writing is not None:
             await writing
-    return filling.empty()
 
 
 def _finish(writer: BlobWriter, last_piece: memoryview, size: int | None, target: _Target) -> Blob:

@@ -17,6 +17,7 @@ import uvicorn
 
 from wandb_ckpt.server.accounts import DEFAULT_USER
 from wandb_ckpt.server.app import create_app
+from wandb_ckpt.server.direct import DirectProtocol
 from wandb_ckpt.server.errors import PortInUseError, ServerError
 from wandb_ckpt.server.services import Services, open_services
 from wandb_ckpt.server.sweep import sweeping
@@ -213,8 +214,8 @@ def _uvicorn(services: Services, host: str) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         lifespan="off",
-        # By itself uvicorn takes httptools where that is installed; it is a little faster, but takes endless headers.
-        http="h11",
+        # On h11. By itself uvicorn takes httptools if that is installed, a little faster; it takes endless headers.
+        http=DirectProtocol,
         ws="none",
         # The addresses that are handed out follow the Host header; nobody may set another by a forwarding header.
         proxy_headers=False,

@@ -1,4 +1,8 @@
-"""Mutations: uploads in parts. The client cuts files of 2 GiB and more; of a failed part it sends that one again."""
+"""Mutations: uploads in parts. The client cuts files of 2 GiB and more; of a failed part it sends that one again.
+
+Here parts are written twice and hashed twice, for only the whole file has the digest that it is kept by. So they are
+offered only for what one would not like to send again as a whole; the client then sends the others in one piece.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ from wandb_ckpt.server.store.records import Part, StoredObject
 __all__ = ["MUTATIONS", "offer_parts", "part_path"]
 
 _HEX_MD5 = re.compile(r"[0-9a-fA-F]{32}")
+# The client's parts are of 100 MiB.
+_FEWEST_PARTS = 100
 _MOST_PARTS = 10_000
 _CHUNK = 2**20
 
@@ -27,8 +33,12 @@ def part_path(object_path: str, number: int) -> str:
     return f"{object_path}/parts/{number}"
 
 
-def offer_parts(context: Context, known: StoredObject, object_path: str, wanted: Sequence[Input]) -> dict[str, Any]:
-    """Addresses for all parts. The client wants one for each, also for those that are here already."""
+def offer_parts(
+    context: Context, known: StoredObject, object_path: str, wanted: Sequence[Input]
+) -> dict[str, Any] | None:
+    """Addresses for all parts, None for few. The client wants one for each, also for those that are here already."""
+    if len(wanted) < _FEWEST_PARTS:
+        return None
     if len(wanted) > _MOST_PARTS:
         raise InvalidRequestError(f"Too many parts: {len(wanted)}, allowed are {_MOST_PARTS}.")
     parts.announce(context.db, known.id, [(each["part_number"], _md5(each["hex_md5"])) for each in wanted])
