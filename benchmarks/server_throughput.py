@@ -8,9 +8,8 @@ that gets it anew waits longer for memory than for the disk.
 Two virtual cores shared with other work (load 6 to 9), 400 MiB, medians in MiB/s, measured twice: before uploads went
 past the parser (`server/direct.py`) and out of the page cache, PUT took 130 and 147, the client's upload 114 and 112;
 since then 238 and 310, 213 and 233. Meanwhile MD5 alone took 312 to 537, `cp` and fsync 243 to 1188. The price: the
-first GET after an upload has to read the disk, 224 to 261, and the next ones 1251; all found the file in memory before,
-1284 and 1076. A file of 2200 MiB, which the client offers in parts, took it 28 and 33 s in parts, 8 and 10 s in one
-piece.
+first GET after an upload has to read the disk, 224 to 261, the next ones 1251; all found the file in memory before,
+1284 and 1076. A file of 2200 MiB, which the client offers in parts, took 28 and 33 s in parts, 8 and 10 s in one.
 """
 
 from __future__ import annotations
