@@ -107,7 +107,7 @@ def rest_of(seconds: float) -> Any:
     """A callback that waits in each step, as the training thread does for an accelerator."""
     import keras
 
-    return keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: time.sleep(seconds))
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=lambda *_, **__: time.sleep(seconds))
 
 
 def written_by_children() -> int:
