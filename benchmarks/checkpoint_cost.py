@@ -138,7 +138,7 @@ def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str
     data = np.ones((16 * arguments.steps, width), "float32")
     model.fit(data, data, batch_size=16, verbose=0)  # compiled before the clock starts
     run = wandb.init(project="benchmark")
-    callback, saves = callback_of(name, f"ckpt{suffix}", "weights" in suffix), []
+    callback, saves = callback_of(name, f"{arguments.name}{suffix}", "weights" in suffix), []
     timed(callback, saves)
     before, wall, cpu = written_by_children(), time.perf_counter(), time.process_time()
     callbacks = [rest_of(arguments.rest), callback]
@@ -165,7 +165,7 @@ def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: di
     folder = tempfile.mkdtemp(prefix="checkpoint-cost-")
     command = [sys.executable, __file__, "--one", name, "--parameters", str(millions)]
     command += ["--layers", str(arguments.layers), "--suffix", arguments.suffix, "--epochs", str(arguments.epochs)]
-    command += ["--rest", str(arguments.rest), "--steps", str(arguments.steps)]
+    command += ["--rest", str(arguments.rest), "--steps", str(arguments.steps), "--name", arguments.name]
     homes = {f"WANDB_{each}": folder for each in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     try:
         done = subprocess.run(
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, nargs="+", default=[1, 30], help="millions of parameters")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--suffix", default=".keras", help=".keras, .h5 or .weights.h5")
+    parser.add_argument("--name", default="ckpt", help="file name; ckpt-{epoch} for a file for each checkpoint")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8, help="steps of an epoch")

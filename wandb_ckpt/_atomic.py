@@ -104,6 +104,23 @@ def exchange(one: Path, other: Path) -> None:
         aside.rename(one)
 
 
+def write_out(path: Path) -> None:
+    """Waits until a file is on the disk, where it outlasts a loss of power; only then can it give its memory back."""
+    with suppress(OSError), path.open("rb") as file:  # gone, or a disk that will tell of it elsewhere
+        os.fsync(file.fileno())
+
+
+def give_memory_back(path: Path) -> None:
+    """Lets a file's memory go to what comes; what is not written out yet stays.
+
+    Where memory that was freed goes back to the host of a virtual machine, new memory for a save can take as long as
+    all the rest of it. Plain Keras, which cuts off what it writes over, has that of the file before.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _is_homeless(link: Path) -> bool:
     """Returns whether there is no snapshot where one belongs; where the disk for it is not there, nobody knows."""
     if not link.is_symlink():  # it is made before the bytes come, and goes with them

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
+from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves, give_memory_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class SaveObserver:
             self._saves.append(LaterSave(path, partial(self._made, save, path, args, kwargs)))
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
+        give_memory_back(Path(path))  # to what replaces it
         folder = None if "://" in path else self._private_folder(path)
         if folder is None:
             save(path, *args, **kwargs)
