@@ -138,7 +138,7 @@ def test_a_living_process_is_left_alone(tmp_path: Path) -> None:
     assert folder.partial.is_dir()
 
 
-def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path, wandb_home: Path) -> None:
+def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path, server: Any) -> None:
     """Replacing the file keeps what the user made of the path, as writing into it would."""
     import keras
     import wandb
@@ -160,7 +160,7 @@ def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path, wandb_home: Pa
     assert sorted(os.listdir(tmp_path / "store")) == ["blob", "real.keras"]
 
 
-def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path, wandb_home: Path) -> None:
+def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path, server: Any) -> None:
     """Keras's own error comes through, the old file and the best value stay, nothing half written is left."""
     import keras
     import wandb
@@ -190,7 +190,7 @@ def test_a_failed_save_ends_training_as_in_keras_and_leaves_best(tmp_path: Path,
     assert os.listdir(tmp_path / "out") == ["m.keras"]
 
 
-def test_a_folder_at_the_path_is_refused_as_in_keras(tmp_path: Path, wandb_home: Path) -> None:
+def test_a_folder_at_the_path_is_refused_as_in_keras(tmp_path: Path, server: Any) -> None:
     """A folder where the file should be gives Keras's own error, and the folder stays."""
     (tmp_path / "m.keras").mkdir()
     code, output = run_script('wandb.init(mode="disabled")\nfit(WandbModelCheckpoint("m.keras"))', tmp_path, "p", "r")
