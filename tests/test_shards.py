@@ -149,7 +149,9 @@ def test_no_shard_stays_on_this_disk(start_run: Callable[..., Any], tmp_path: Pa
     assert not list(Path().rglob(".wandb_ckpt-*"))
 
 
-def test_a_damaged_shard_is_a_named_error(start_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_damaged_shard_is_a_named_error(
+    start_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A shard that comes damaged from the store is named, and nothing is joined."""
     import wandb
 
@@ -164,6 +166,7 @@ def test_a_damaged_shard_is_a_named_error(start_run: Callable[..., Any], tmp_pat
             blob = next(path for path in (tmp_path / "store").rglob("*") if path.is_file() and is_(path, saved))
             blob.chmod(0o644)
             blob.write_bytes(damaged(saved, "same"))
+            monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))  # in which it is not whole
             with pytest.raises(wandb_ckpt.DamagedCheckpointError, match=r"model\.keras\.shards/0003-begin did not"):
                 wandb_ckpt.download("latest", tmp_path / "got")
     wandb.teardown()

@@ -104,14 +104,8 @@ def exchange(one: Path, other: Path) -> None:
         aside.rename(one)
 
 
-def write_out(path: Path) -> None:
-    """Waits until a file is on the disk, where it outlasts a loss of power; only then can it give its memory back."""
-    with suppress(OSError), path.open("rb") as file:  # gone, or a disk that will tell of it elsewhere
-        os.fsync(file.fileno())
-
-
 def give_memory_back(path: Path) -> None:
-    """Lets a file's memory go to what comes; what is not written out yet stays.
+    """Lets a file's memory go to what comes at once; what is not on the disk yet stays.
 
     Where memory that was freed goes back to the host of a virtual machine, new memory for a save can take as long as
     all the rest of it. Plain Keras, which cuts off what it writes over, has that of the file before.

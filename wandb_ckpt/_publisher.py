@@ -240,7 +240,6 @@ class Publisher:
                 self._finish(job, "offline")
             else:
                 self._note_handed_over()
-            job.publication.snapshot.write_out()  # nobody waits for this thread now
         return True
 
     def _publish_into_finished(self, first: _Job) -> bool:

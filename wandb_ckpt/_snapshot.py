@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_ckpt._atomic import KEPT_PREFIX, exchange, new_root, write_out
+from wandb_ckpt._atomic import KEPT_PREFIX, exchange, new_root
 from wandb_ckpt._observer import Save
 
 
@@ -97,11 +97,6 @@ class Snapshot:
             exchange(content, copied)
             copied.unlink()
             shutil.rmtree(elsewhere.parent, ignore_errors=True)
-
-    def write_out(self) -> None:
-        """Waits until the bytes are on the disk; those that are gone already are not waited for."""
-        for file in self.files:
-            write_out(file.path)
 
     def release(self) -> None:
         """Removes the snapshot from the disk."""
