@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -168,12 +169,23 @@ def _put(url: str, source: Path) -> None:
     connection.close()
 
 
+def _wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            urlopen(url).close()
+        except URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(f"{url} does not answer")
+
+
 @contextmanager
 def _static_server(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), "8917"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            time.sleep(1)
+            _wait_for("http://127.0.0.1:8917")
             yield "http://127.0.0.1:8917"
         finally:
             process.terminate()

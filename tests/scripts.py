@@ -49,6 +49,14 @@ class At(keras.callbacks.Callback):
             self.action()
 """
 
+# A model whose training needs the states of its seed generators.
+NOISY_MODEL = """
+layers = keras.layers
+noise = [layers.Dropout(0.5), layers.GaussianNoise(0.1)]
+model = keras.Sequential([keras.Input((4,)), layers.Dense(3), *noise, layers.Dense(1)])
+model.compile("adam", "mse")
+"""
+
 
 class Script:
     """A script that runs, to be handled as a `subprocess.Popen`.

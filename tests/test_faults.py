@@ -366,7 +366,8 @@ def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) 
     wandb.init()
     callback = WandbModelCheckpoint("out/{epoch}.keras")
     def kill():
-        time.sleep(5)
+        while not os.path.exists("uploading"):
+            time.sleep(0.1)
         subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "wandb-core"])
     fit(callback, At(1, kill), epochs=2)
     print("outcomes", [o.state for o in callback.checkpoints], flush=True)
@@ -374,7 +375,10 @@ def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) 
     with Proxy(own_server.url) as proxy:
         proxy.pace = 10.0
         environ = {**own_server.environ, "WANDB_BASE_URL": proxy.url}
-        _, output = run_script(body, tmp_path, "p1", "r1", **environ)
+        with script(body, tmp_path, "p1", "r1", **environ) as process:
+            assert proxy.uploading.wait(120)
+            (tmp_path / "uploading").touch()
+            output, _ = process.communicate(timeout=180)
         assert "outcomes ['pending', 'pending']" in output
         assert output.count("Not published, for W&B could not be reached: run_r1_model epoch") == 2
         assert names_of_versions(own_server, "p1") == "[]"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts import script
+from scripts import NOISY_MODEL, script
 from training import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -34,15 +34,14 @@ for line in sys.stdin:
 else:
     sys.exit()
 """
-BODY = """
+BODY = (
+    """
 x = np.linspace(0, 1, 64 * 4, dtype="float32").reshape(64, 4)
 y = x.sum(axis=1, keepdims=True)
 keras.utils.set_random_seed(7)
-layers = keras.layers
-noise = [layers.Dropout(0.5), layers.GaussianNoise(0.1)]
-model = keras.Sequential([keras.Input((4,)), layers.Dense(3), *noise, layers.Dense(1)])
-model.compile("adam", "mse")
-
+"""
+    + NOISY_MODEL
+    + """
 class Say(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         print("EPOCH", epoch, flush=True)
@@ -59,6 +58,7 @@ with wandb.init(resume="allow"):
 state = [np.asarray(variable.numpy()).tobytes() for variable in (*model.variables, *model.optimizer.variables)]
 print("STATE", hashlib.sha256(b"".join(state)).hexdigest(), flush=True)
 """
+)
 FACTS = ("epoch", "batch", "step", "monitor", "value", "best", "logs", "seeds")
 
 

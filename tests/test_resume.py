@@ -12,7 +12,7 @@ import wandb
 
 import wandb_ckpt
 from proxy import Proxy
-from scripts import run_script
+from scripts import NOISY_MODEL, run_script
 from servers import OwnServer, seen_on
 from training import X, Y, logs_of, model_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
@@ -229,12 +229,9 @@ def test_tf_keras(start_run: Any, tmp_path: Path, filepath: str) -> None:
 
 # ---- what a killed process left on this disk -----------------------------------------------------------------
 
-KILLED = """
-layers = keras.layers
-noise = [layers.Dropout(0.5), layers.GaussianNoise(0.1)]
-model = keras.Sequential([keras.Input((4,)), layers.Dense(3), *noise, layers.Dense(1)])
-model.compile("adam", "mse")
-
+KILLED = (
+    NOISY_MODEL
+    + """
 class Logs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["val_loss"] = [3.0, 1.0, 2.0][epoch]
@@ -249,6 +246,7 @@ kill = lambda: os.kill(os.getpid(), signal.SIGKILL) if KILL else None
 fit(Logs(), callback, At(1, kill), initial_epoch=first, shuffle=False)
 wandb.finish()
 """
+)
 
 
 def part(server: OwnServer, folder: Path, *, mode: str, away: bool = False, kill: bool = False) -> str:

@@ -101,11 +101,11 @@ class SaveObserver:
             self._saves.append(LaterSave(path, partial(self._made, save, path, args, kwargs)))
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
-        give_memory_back(Path(path))  # to what replaces it
         folder = None if "://" in path else self._private_folder(path)
         if folder is None:
             save(path, *args, **kwargs)
         else:
+            give_memory_back(folder.target)  # to what replaces it
             _save_atomically(save, folder, args, kwargs)
         return Save(path, folder)
 

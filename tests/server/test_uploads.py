@@ -198,7 +198,7 @@ def test_a_stop_waits_for_a_running_upload(own: Server, announce: Callable[[byte
     _wait_until(lambda: any(stored(tmp_path)))
     stop = threading.Thread(target=own.stop)
     stop.start()
-    time.sleep(0.3)
+    _wait_until(lambda: not _listens(own))
     line.socket.sendall(BIG[2 * MIB :])
     assert (line.answer(), line.read.read()) == ((200, ""), b"")
     stop.join(60)
@@ -212,6 +212,13 @@ def test_a_big_file_of_the_client_arrives(log: Any, start_run: Any, api: Any, tm
         logged = log(run, "m", {"f": data})
     path = api.artifact(logged.qualified_name).download(root=str(tmp_path / "back"))
     assert Path(path, "f").read_bytes() == data
+
+
+def _listens(server: Server) -> bool:
+    url = httpx.URL(server.url)
+    with contextlib.suppress(OSError), socket.create_connection((url.host, url.port), timeout=120):
+        return True
+    return False
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
