@@ -1,235 +1,230 @@
-"""What a checkpoint costs training: plain Keras, this callback and its peers, in processes of their own, interleaved.
+"""What a checkpoint costs training: plain Keras, this callback and its peers in the same run, in one table.
 
-    python benchmarks/checkpoint_cost.py --parameters 1 30 --rounds 7
+    python benchmarks/checkpoint_cost.py --parameters 1 30 --backends tensorflow jax --fits wait busy
 
-Prints one table: medians over the rounds, as ratios to the plain `ModelCheckpoint` of the same round. A second plain
-column (A/A) shows the noise of the machine. In each step the training thread rests as it does while an accelerator
-works (`--rest`); `--rest 0` is training that keeps all cores busy. The overhead is what a callback adds to `fit` and
-`run.finish()` together. Needs the extras `tensorflow` and `server`; peers (`mlflow`, `orbax-checkpoint`) are measured
-where they are installed.
+**Hooks**: how long `on_epoch_end` holds the training thread. In each round one real `fit` has all callbacks, and they
+take turns, in another order each epoch; before each of them the work that the others left in the background is waited
+for. So all save the same variables within seconds of each other, on a machine in the same state.
+
+**Fits** (`--fits`): how long a whole `fit` and the end of its run take, in a process for each callback, in turns.
+`wait`: the steps only wait, as the training thread does for an accelerator; `busy`: training keeps all cores busy.
+
+All are ratios to the plain `ModelCheckpoint` of the same round, medians over the epochs or the rounds. A second plain
+column (A/A) shows the noise of the machine. Needs the extras `tensorflow` and `server`; peers (`mlflow`,
+`orbax-checkpoint`) are measured, on TensorFlow, where they are installed.
 """
 
 import argparse
-import importlib
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-OURS = ("keras", "keras again", "wandb_ckpt", "background", "wandb")
-PEERS = {"mlflow": "mlflow.tensorflow", "orbax": "orbax.checkpoint", "backup": "keras"}
-MEASURES = ("hook", "hook_cpu", "fit", "overhead", "cpu", "written")
-WORDS = {
-    "hook": "hook, wall",
-    "hook_cpu": "hook, thread CPU",
+import compared
+import processes
+
+HOOKS = {"hook": "hook, wall", "hook_cpu": "hook, thread CPU"}
+FITS = {
     "fit": "fit and finish, wall",
     "overhead": "overhead of that",
     "cpu": "process CPU",
     "written": "bytes written",
-    "above": "peak memory*",
 }
 
 
-def columns() -> tuple[str, ...]:
-    """Returns what is measured: no callback at all, ours, and the peers that are installed."""
-    found = []
-    for name, module in PEERS.items():
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            print(f"{name} is left out: {module} is not installed", file=sys.stderr)
-        else:
-            found.append(name)
-    return (*OURS, *found)
+class Shape(NamedTuple):
+    """What is saved: millions of parameters (with Adam's two moments), in so many layers, in this format."""
+
+    backend: str
+    millions: int
+    layers: int
+    suffix: str
+
+    @property
+    def bytes(self) -> int:
+        return 12_000_000 * self.millions
+
+    def __str__(self) -> str:
+        return f"{self.backend}, {self.millions} M in {self.layers} layers, {self.suffix}"
 
 
-def callback_of(name: str, path: str, weights_only: bool) -> Any:
-    """Makes the callback that a process measures."""
-    import keras
-
-    if name == "none":
-        return keras.callbacks.Callback()
-    if name.startswith("keras"):
-        return keras.callbacks.ModelCheckpoint(path, save_weights_only=weights_only)
-    if name in PEERS:
-        return peer_of(name, weights_only)
-    if name == "wandb":
-        from wandb.integration.keras import WandbModelCheckpoint as Theirs
-
-        return Theirs(path, save_weights_only=weights_only)
-    from wandb_ckpt import WandbModelCheckpoint
-
-    return WandbModelCheckpoint(path, save_weights_only=weights_only, save_on_background=name == "background")
+# ---- in the process that trains ------------------------------------------------------------------------------
 
 
-def peer_of(name: str, weights_only: bool) -> Any:
-    """Makes the callback of another library, or another one of Keras, that does about the same."""
-    import keras
-
-    if name == "backup":
-        return keras.callbacks.BackupAndRestore("backup", delete_checkpoint=False)
-    if name == "orbax":
-        return keras.callbacks.OrbaxCheckpoint(
-            str(Path("orbax").absolute()), save_freq="epoch", save_on_background=True
-        )
-    import mlflow
-    from mlflow.tensorflow import MlflowModelCheckpointCallback
-
-    mlflow.set_tracking_uri(f"sqlite:///{Path('mlflow.db').absolute()}")
-    mlflow.start_run()
-    return MlflowModelCheckpointCallback(save_freq="epoch", save_best_only=False, save_weights_only=weights_only)
-
-
-def timed(callback: Any, saves: list[tuple[float, float]]) -> None:
-    """Notes wall time and thread CPU time of every `on_epoch_end` of a callback."""
-    hook = callback.on_epoch_end
-
-    def on_epoch_end(epoch: int, logs: Any = None) -> None:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        hook(epoch, logs)
-        saves.append((time.perf_counter() - wall, time.thread_time() - cpu))
-
-    callback.on_epoch_end = on_epoch_end
-
-
-def rest_of(seconds: float) -> Any:
-    """A callback that waits in each step, as the training thread does for an accelerator."""
-    import keras
-
-    return keras.callbacks.LambdaCallback(on_train_batch_begin=lambda *_, **__: time.sleep(seconds))
-
-
-def written_by_children() -> int:
-    """Bytes that this process and its children handed to storage so far."""
-    return sum(_written(pid) for pid in (os.getpid(), *_children(os.getpid())))
-
-
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in text] + [each for child in text for each in _children(int(child))]
-
-
-def _written(pid: int) -> int:
-    lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
-    return int(lines["write_bytes"])
-
-
-def measure(name: str, millions: int, arguments: argparse.Namespace) -> dict[str, float]:
-    """Trains once in this process and returns what one checkpoint cost."""
+def model_and_data(shape: Shape, steps: int) -> tuple[Any, Any]:
+    """Makes and compiles a model, and data for so many steps of an epoch."""
     import keras
     import numpy as np
+
+    width = max(8, int((shape.millions * 1e6 / shape.layers) ** 0.5))
+    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width) for _ in range(shape.layers))])
+    model.compile("adam", "mse")
+    data = np.ones((16 * steps, width), "float32")
+    model.fit(data, data, batch_size=16, verbose=0)  # compiled, and the optimizer built, before the clock starts
+    return model, data
+
+
+def measure_hooks(names: list[str], shape: Shape, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns, for each callback, the seconds of wall and of thread CPU time that each of its saves took."""
     import wandb
 
-    suffix, epochs, layers = arguments.suffix, arguments.epochs, arguments.layers
-    width = max(8, int((millions * 1e6 / layers) ** 0.5))
-    model = keras.Sequential([keras.Input((width,)), *(keras.layers.Dense(width) for _ in range(layers))])
-    model.compile("adam", "mse")
-    data = np.ones((16 * arguments.steps, width), "float32")
-    model.fit(data, data, batch_size=16, verbose=0)  # compiled before the clock starts
+    model, data = model_and_data(shape, 1)
+    wandb.init(project="benchmark")
+    turns = compared.InTurns({name: compared.callback_of(name, shape.suffix, arguments.name) for name in names})
+    model.fit(data, data, batch_size=16, epochs=arguments.epochs, verbose=0, callbacks=[turns])
+    return turns.seconds
+
+
+def measure_fit(name: str, load: str, shape: Shape, arguments: argparse.Namespace) -> dict[str, float]:
+    """Trains once with one callback and returns what the whole took."""
+    import wandb
+
+    model, data = model_and_data(shape, arguments.steps)
+    if load == "wait":
+        compared.only_wait(model, arguments.rest)
     run = wandb.init(project="benchmark")
-    callback, saves = callback_of(name, f"{arguments.name}{suffix}", "weights" in suffix), []
-    timed(callback, saves)
-    before, wall, cpu = written_by_children(), time.perf_counter(), time.process_time()
-    callbacks = [rest_of(arguments.rest), callback]
-    validation = (data[:16], data[:16])
-    model.fit(data, data, batch_size=16, epochs=epochs, validation_data=validation, verbose=0, callbacks=callbacks)
+    callback = compared.callback_of(name, shape.suffix, arguments.name)
+    before, wall, cpu = processes.written(), time.perf_counter(), time.process_time()
+    callbacks = [compared.changes(model), callback]
+    model.fit(data, data, batch_size=16, epochs=arguments.epochs, verbose=0, callbacks=callbacks)
     run.log({"done": 1})
-    written = written_by_children() - before
+    written = processes.written() - before
     run.finish()  # where some wait for what others have waited for in fit
     fit, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    size = 12e6 * millions  # the weights and Adam's two moments
-    steady = saves[1:]  # the first save also builds what Keras caches, and what pictures are saved through
-    return {
-        "hook": statistics.median(each[0] for each in steady),
-        "hook_cpu": statistics.median(each[1] for each in steady),
-        "fit": fit,
-        "cpu": cpu,
-        "written": written / size / epochs,
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / size,
-    }
+    return {"fit": fit, "cpu": cpu, "written": written / shape.bytes / arguments.epochs}
 
 
-def run_one(name: str, arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, float]:
-    """Measures one callback in a fresh process and a fresh folder."""
+# ---- in the process that compares ----------------------------------------------------------------------------
+
+
+def in_process(task: list[str], shape: Shape, arguments: argparse.Namespace, environ: dict[str, str]) -> Any:
+    """Measures in a fresh process and a fresh folder; adds the peak of its memory."""
     folder = tempfile.mkdtemp(prefix="checkpoint-cost-")
-    command = [sys.executable, __file__, "--one", name, "--parameters", str(millions)]
-    command += ["--layers", str(arguments.layers), "--suffix", arguments.suffix, "--epochs", str(arguments.epochs)]
-    command += ["--rest", str(arguments.rest), "--steps", str(arguments.steps), "--name", arguments.name]
+    command = [sys.executable, __file__, "--task", *task, "--shape", *map(str, shape)]
+    command += ["--epochs", str(arguments.epochs), "--rest", str(arguments.rest), "--steps", str(arguments.steps)]
     homes = {f"WANDB_{each}": folder for each in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
+    environ = {**os.environ, **environ, **homes, "KERAS_BACKEND": shape.backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **environ, **homes}, check=True, stdout=subprocess.PIPE, text=True
-        )
+        with subprocess.Popen(
+            [*command, "--name", arguments.name], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True
+        ) as process:
+            peak = processes.Peak(process.pid)
+            threading.Thread(target=peak.watch, daemon=True).start()
+            output, _ = process.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    if process.returncode:
+        raise SystemExit(f"{' '.join(task)} of {shape} ended with exit code {process.returncode}")
+    return json.loads(output.strip().splitlines()[-1]), peak.bytes / shape.bytes
 
 
-def compare(arguments: argparse.Namespace, millions: int, environ: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Measures all callbacks, round by round, and returns the median ratios to the plain one of the same round."""
-    names = arguments.columns
-    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in WORDS} for name in names}
+def compare_hooks(names: list[str], shape: Shape, arguments: argparse.Namespace, environ: Any) -> list[list[str]]:
+    """Returns the rows of one shape: for each measure the ratio of each callback's median to plain Keras's."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for _ in range(arguments.rounds):
+        found, _ = in_process(["hooks", *names], shape, arguments, environ)
+        print(f"{shape}, hooks: {json.dumps(found)}", file=sys.stderr, flush=True)
+        for name in names:  # the first save also builds what Keras caches, and what pictures are saved through
+            seconds[name] += found[name][1:]
+    rows = []
+    for index, words in enumerate(HOOKS.values()):
+        medians = {name: statistics.median(each[index] for each in seconds[name]) for name in names}
+        rows.append([str(shape), words, *(f"{medians[name] / medians['keras']:.3f}" for name in names)])
+    return rows
+
+
+def compare_fits(
+    names: list[str], load: str, shape: Shape, arguments: argparse.Namespace, environ: Any
+) -> list[list[str]]:
+    """Returns the rows of one shape and load: medians over the rounds of the ratios to plain Keras in that round."""
+    ratios: dict[str, dict[str, list[float]]] = {name: {key: [] for key in (*FITS, "memory")} for name in names}
     for number in range(arguments.rounds):
-        order = ("none", *names) if number % 2 == 0 else (*reversed(names), "none")
-        results = {name: run_one(name, arguments, millions, environ) for name in order}
-        for name in order:
-            for key, of in (("overhead", "fit"), ("above", "memory")):
-                results[name][key] = results[name][of] - results["none"][of]
+        results = {}
+        for name in ("none", *names) if number % 2 == 0 else (*reversed(names), "none"):
+            results[name], results[name]["memory"] = in_process(["fit", name, load], shape, arguments, environ)
+        print(f"{shape}, fits, {load}: {json.dumps(results)}", file=sys.stderr, flush=True)
         for name in names:
-            for key in MEASURES:
+            results[name]["overhead"] = results[name]["fit"] - results["none"]["fit"]
+        for name in names:
+            for key in FITS:
                 ratios[name][key].append(results[name][key] / results["keras"][key])
-            ratios[name]["above"].append(results[name]["above"])
-        print(f"{millions} M, round {number + 1}: " + json.dumps(results), file=sys.stderr, flush=True)
-    return {name: {key: statistics.median(ratios[name][key]) for key in WORDS} for name in names}
+            ratios[name]["memory"].append(results[name]["memory"] - results["none"]["memory"])
+    label = f"{shape}, steps {'wait' if load == 'wait' else 'keep the cores busy'}"
+    words = {**FITS, "memory": "peak memory*"}
+    return [[label, words[key], *(f"{statistics.median(ratios[name][key]):.3f}" for name in names)] for key in words]
+
+
+def compare(arguments: argparse.Namespace, environ: dict[str, str]) -> None:
+    """Measures all that is asked for and prints it."""
+    title = "plain Keras = 1"
+    every = arguments.only or compared.columns()
+    table = Table("what is saved", "measure", *every, title=title)
+    shapes = [
+        Shape(backend, millions, layers, suffix)
+        for backend in arguments.backends
+        for millions in arguments.parameters
+        for layers in arguments.layers
+        for suffix in arguments.formats
+    ]
+    for shape in shapes:
+        names = [name for name in every if shape.backend == "tensorflow" or name not in compared.PEERS]
+        rows = [] if arguments.no_hooks else compare_hooks(names, shape, arguments, environ)
+        for load in arguments.fits:
+            rows += compare_fits(names, load, shape, arguments, environ)
+        for row in rows:
+            table.add_row(*row)
+    Console(width=max(150, 60 + 12 * len(every))).print(table)
+    print("* private memory above no callback, in copies of the weights and the optimizer's state")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parameters", type=int, nargs="+", default=[30], help="millions of parameters")
+    parser.add_argument("--layers", type=int, nargs="+", default=[8])
+    parser.add_argument("--formats", nargs="+", default=[".keras", ".weights.h5"], help=".keras, .h5, .weights.h5")
+    parser.add_argument("--backends", nargs="+", default=["tensorflow"])
+    parser.add_argument("--fits", nargs="+", default=[], choices=["wait", "busy"])
+    parser.add_argument("--no-hooks", action="store_true", help="whole fits only")
+    parser.add_argument("--name", default="ckpt", help="file name; ckpt-{epoch} for a file for each checkpoint")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=8, help="steps of an epoch, in whole fits")
+    parser.add_argument("--rest", type=float, default=0.4, help="seconds that a step waits, in whole fits")
+    parser.add_argument("--online", action="store_true", help="with the embedded server, which shares the cores")
+    parser.add_argument("--only", nargs="+", help="columns to measure; must have keras")
+    parser.add_argument("--task", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--shape", nargs=4, help=argparse.SUPPRESS)
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parameters", type=int, nargs="+", default=[1, 30], help="millions of parameters")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--suffix", default=".keras", help=".keras, .h5 or .weights.h5")
-    parser.add_argument("--name", default="ckpt", help="file name; ckpt-{epoch} for a file for each checkpoint")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=8, help="steps of an epoch")
-    parser.add_argument("--rest", type=float, default=0.4, help="seconds of waiting in each step")
-    parser.add_argument("--offline", action="store_true", help="without a server, which would share the cores")
-    parser.add_argument("--only", nargs="+", help="columns to measure; must have keras")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        facts = measure(arguments.one, arguments.parameters[0], arguments)
-        print(json.dumps(facts))
+    arguments = options().parse_args()
+    if arguments.task:
+        backend, millions, layers, suffix = arguments.shape
+        shape = Shape(backend, int(millions), int(layers), suffix)
+        kind, *rest = arguments.task
+        found = measure_hooks(rest, shape, arguments) if kind == "hooks" else measure_fit(*rest, shape, arguments)
+        print(json.dumps(found), flush=True)
         return
-    arguments.columns = tuple(arguments.only) if arguments.only else columns()
+    environ = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
+    if not arguments.online:
+        compare(arguments, {**environ, "WANDB_MODE": "offline"})
+        return
     from wandb_ckpt.server import Server
 
-    title = f"{arguments.suffix}, per checkpoint, plain Keras = 1"
-    table = Table("parameters", "measure", *arguments.columns, title=title)
     with Server() as server:
-        environ = {**server.environ, "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
-        if arguments.offline:
-            environ["WANDB_MODE"] = "offline"
-        for millions in arguments.parameters:
-            medians = compare(arguments, millions, environ)
-            for key in WORDS:
-                row = [f"{medians[name][key]:.3f}" for name in arguments.columns]
-                table.add_row(f"{millions} M", WORDS[key], *row)
-    Console(width=130).print(table)
-    print("* above no callback, in copies of the weights and the optimizer's state")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        compare(arguments, {**environ, **server.environ})
 
 
 if __name__ == "__main__":
