@@ -4,7 +4,8 @@
 
 **Hooks**: how long `on_epoch_end` holds the training thread. In each round one real `fit` has all callbacks, and they
 take turns, in another order each epoch; before each of them the work that the others left in the background is waited
-for. So all save the same variables within seconds of each other, on a machine in the same state.
+for, and memory is used and freed. So all save the same variables within seconds of each other, on a machine in the
+same state.
 
 **Fits** (`--fits`): how long a whole `fit` and the end of its run take, in a process for each callback, in turns.
 `wait`: the steps only wait, as the training thread does for an accelerator; `busy`: training keeps all cores busy.
@@ -80,7 +81,8 @@ def measure_hooks(names: list[str], shape: Shape, arguments: argparse.Namespace)
 
     model, data = model_and_data(shape, 1)
     wandb.init(project="benchmark")
-    turns = compared.InTurns({name: compared.callback_of(name, shape.suffix, arguments.name) for name in names})
+    callbacks = {name: compared.callback_of(name, shape.suffix, arguments.name) for name in names}
+    turns = compared.InTurns(callbacks, shape.bytes)
     model.fit(data, data, batch_size=16, epochs=arguments.epochs, verbose=0, callbacks=[turns])
     return turns.seconds
 

@@ -61,14 +61,14 @@ def _peer_of(name: str, folder: Path, weights_only: bool) -> Any:
 
 
 class InTurns(keras.callbacks.Callback):
-    """Callbacks that save one after the other, in another order each epoch, each on a machine that is at rest.
+    """Callbacks that save `size` bytes one after the other, in another order each epoch, each on a machine at rest.
 
     `seconds` holds, by name, the wall and the thread CPU time of every `on_epoch_end`.
     """
 
-    def __init__(self, callbacks: dict[str, Any]) -> None:
+    def __init__(self, callbacks: dict[str, Any], size: int) -> None:
         super().__init__()
-        self._callbacks = callbacks
+        self._callbacks, self._size = callbacks, size
         self.seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in callbacks}
 
     def set_model(self, model: Any) -> None:
@@ -99,6 +99,7 @@ class InTurns(keras.callbacks.Callback):
         first = epoch % len(names)
         for name in names[first:] + names[:first]:
             processes.wait_for_rest()
+            processes.warm_memory(4 * self._size)
             wall, cpu = time.perf_counter(), time.thread_time()
             self._callbacks[name].on_epoch_end(epoch, logs)
             self.seconds[name].append((time.perf_counter() - wall, time.thread_time() - cpu))

@@ -5,7 +5,6 @@ what a save of the model would have written at that moment.
 """
 
 import json
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -26,7 +25,7 @@ _SAVEABLE = (keras.Layer, keras.Metric, keras.Optimizer, keras.Loss)
 
 
 class ModelPictures:
-    """Takes the pictures of one model during its training; owns the clone and the memory for the next picture.
+    """Takes the pictures of one model during its training; owns the clone.
 
     Made on the training thread before the first step; the clone is made in the background.
 
@@ -41,7 +40,6 @@ class ModelPictures:
     def __init__(self, model: keras.Model, saver: SaverThread) -> None:
         if reason := why_not(model):
             raise CannotPictureError(reason)
-        self._spare: deque[Values] = deque()
         # Both are read here: JAX's values come and go while the model is training, and the policy is the thread's.
         config, dtype_policy = keras.saving.serialize_keras_object(model), keras.config.dtype_policy()
         self._clone = saver.submit(partial(Clone, model, config, dtype_policy))
@@ -53,8 +51,7 @@ class ModelPictures:
             CannotPictureError: There can't be one.
         """
         clone = self._clone.result()
-        values = clone.take(self._spare.popleft() if self._spare else None)
-        return Picture(clone, values, self._spare)
+        return Picture(clone, clone.take())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,17 +60,17 @@ class Picture:
 
     clone: "Clone"
     values: Values
-    spare: deque[Values]
 
     def save(self, method: str, filepath: str, *args: Any, **kwargs: Any) -> None:
         """Saves what the model was, with the model's method of that name."""
         getattr(self.clone.showing(self.values), method)(filepath, *args, **kwargs)
-        if keras.backend.backend() in _WRITES_INTO:
-            self.spare.append(self.values)
+        self.clone.take_back(self.values)
 
 
 class Clone:
     """A second model of the same configuration, which is given the values of a picture and then saved.
+
+    Owns the memory for the next pictures: that of the first one too, whose time would else go into getting it.
 
     Args:
         model: A built Keras 3 model; it may be training.
@@ -93,12 +90,10 @@ class Clone:
         _check_same(self._originals, self._variables)
         backend = keras.backend.backend()
         self._read, self._show = _READERS[backend](self._originals), _SHOWING.get(backend, _assign)
+        self._spare = deque([_ROOM[backend](self._variables)] if backend in _ROOM else [])
 
-    def take(self, into: Values | None) -> Values:
+    def take(self) -> Values:
         """Returns the values of the original's variables now.
-
-        Args:
-            into: Values of an earlier picture that is no longer needed; its memory is used again.
 
         Raises:
             CannotPictureError: The original has other variables by now.
@@ -106,7 +101,12 @@ class Clone:
         now = variables_of(self._original)
         if [id(variable) for variable in now] != [id(variable) for variable in self._originals]:
             raise CannotPictureError("its variables are no longer those that it had when training began")
-        return self._read(into)
+        return self._read(self._spare.popleft() if self._spare else None)
+
+    def take_back(self, values: Values) -> None:
+        """Has the memory of a picture that is no longer needed used again."""
+        if keras.backend.backend() in _ROOM:
+            self._spare.append(values)
 
     def showing(self, values: Values) -> keras.Model:
         """Returns the second model with these values in its variables."""
@@ -256,7 +256,7 @@ def _jax_reader(variables: list[Any]) -> Reader:
         values = [variable.value for variable in variables]
         for value in values:
             value.copy_to_host_async()
-        into = into or [_aligned(value.shape, value.dtype) for value in values]
+        into = into or [_aligned(value) for value in values]
         for target, value in zip(into, values, strict=True):
             np.copyto(target, np.asarray(value))
         return into
@@ -264,12 +264,16 @@ def _jax_reader(variables: list[Any]) -> Reader:
     return read
 
 
-def _aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+def _jax_room(variables: list[Any]) -> Values:
+    return [_aligned(variable.value) for variable in variables]
+
+
+def _aligned(value: Any) -> Any:
     """Returns memory that a variable of the clone can have as its own: JAX copies what begins anywhere else."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + _ALIGNMENT, np.uint8)
+    room = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
+    room.fill(0)  # which is when the memory is got
     start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + size].view(dtype).reshape(shape)
+    return room[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
 
 
 def _torch_reader(variables: list[Any]) -> Reader:
@@ -286,6 +290,11 @@ def _torch_reader(variables: list[Any]) -> Reader:
     return read
 
 
+def _torch_room(variables: list[Any]) -> Values:
+    """What a clone begins with can be written over: it shows no picture yet."""
+    return [variable.value.detach() for variable in variables]
+
+
 def _assign(variable: Any, value: Any) -> None:
     variable.assign(value)  # a reference on TensorFlow, and on JAX where the memory is aligned
 
@@ -297,7 +306,8 @@ def _point_to(variable: Any, value: Any) -> None:
 _ALIGNMENT = 64  # bytes; XLA's on CPU
 _SHOWING = {"torch": _point_to}
 _MAKERS = {keras.Sequential: _sequential_from}
-_WRITES_INTO = ("jax", "torch")  # what they read into ready memory costs a fraction of what new memory does
+# Copies into memory that is there already cost a fraction of what new memory does.
+_ROOM: dict[str, Callable[[list[Any]], Values]] = {"jax": _jax_room, "torch": _torch_room}
 _READERS: dict[str, Callable[[list[Any]], Reader]] = {
     "tensorflow": _tensorflow_reader,
     "jax": _jax_reader,
