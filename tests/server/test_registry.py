@@ -88,7 +88,7 @@ def test_deleting_a_registry_leaves_what_it_linked_to(api: Any, start_run: Any, 
 
 
 def test_a_folder_of_the_first_layout_is_brought_up(tmp_path: Path) -> None:
-    """Projects from before registries knew their types take any type."""
+    """Projects from before registries knew their types take any type; keys from before names get one each."""
     from wandb_ckpt.server.store import migrations
 
     with sqlite3.connect(tmp_path / "old.sqlite") as old:
@@ -98,7 +98,11 @@ def test_a_folder_of_the_first_layout_is_brought_up(tmp_path: Path) -> None:
         old.execute(
             "INSERT INTO projects (user_id, name, access, created_at, updated_at) VALUES (1, 'p', '', '', '')"
         )
+        old.executemany(
+            "INSERT INTO api_keys (user_id, digest, created_at) VALUES (1, ?, '')", [("digest 1",), ("digest 2",)]
+        )
         old.commit()
         migrations.migrate(old)
+        assert old.execute("SELECT name FROM api_keys").fetchall() == [("key-1",), ("key-2",)]
         assert old.execute("SELECT name, allow_all_types FROM projects").fetchall() == [("p", 1)]
     old.close()

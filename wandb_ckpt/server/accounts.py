@@ -15,6 +15,7 @@ DEFAULT_USER = "local"
 _FOR_A_PERSON = "made on the first start"
 # What the client itself lets pass: an optional prefix with a dash, then 40 or more of these.
 _KEY = re.compile(r"[\w-]{40,255}", re.ASCII)
+_SHOWN = 8  # characters of a key: enough to tell keys apart, with 224 bits left to guess
 
 
 class Accounts:
@@ -57,7 +58,7 @@ class Accounts:
     def add_key(self, user: User, description: str | None) -> tuple[int, str]:
         """A fresh key for a user: the id of its row, and the key, which can't be read back later."""
         key = secrets.token_hex(32)
-        return accounts.add_key(self._db, user.id, _digest(key), description), key
+        return accounts.add_key(self._db, user.id, key[:_SHOWN], _digest(key), description), key
 
 
 def _digest(key: str) -> str:

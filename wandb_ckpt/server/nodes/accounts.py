@@ -70,7 +70,7 @@ class UserNode:
         """The keys, each without the key itself."""
         keys = accounts.keys(self._context.db, self._user.id)
         nodes = [
-            {"id": ids.encode("ApiKey", key.id), "name": self.name, "description": key.description} for key in keys
+            {"id": ids.encode("ApiKey", key.id), "name": key.name, "description": key.description} for key in keys
         ]
         return {"edges": [{"node": node} for node in nodes]}
 

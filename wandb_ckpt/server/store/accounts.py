@@ -49,12 +49,13 @@ def users_like(db: Database, part: str) -> list[User]:
     return [record(User, row) for row in db.rows("SELECT * FROM users WHERE instr(name, ?) > 0", part)]
 
 
-def add_key(db: Database, user_id: int, digest: str, description: str | None) -> int:
-    """Let a key in, given as its digest. Returns the id of its row."""
+def add_key(db: Database, user_id: int, name: str, digest: str, description: str | None) -> int:
+    """Let a key in, given as its digest, under a name. Returns the id of its row."""
     with db.atomic():
         return db.insert(
-            "INSERT INTO api_keys (user_id, digest, description, created_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO api_keys (user_id, name, digest, description, created_at) VALUES (?, ?, ?, ?, ?)",
             user_id,
+            name,
             digest,
             description,
             now(),

@@ -239,7 +239,12 @@ def _types_of_registries(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE projects ADD COLUMN allow_all_types INTEGER NOT NULL DEFAULT 1")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout, _types_of_registries)
+def _names_of_keys(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE api_keys ADD COLUMN name TEXT NOT NULL DEFAULT ''")
+    connection.execute("UPDATE api_keys SET name = 'key-' || id")  # of these nothing but the digest is known
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_layout, _types_of_registries, _names_of_keys)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -42,10 +42,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key of a user; the key itself is kept only as a digest."""
+    """One key of a user; of the key itself its digest and, as the name to tell it by, its first characters are kept."""
 
     id: int
     user_id: int
+    name: str
     description: str | None
     created_at: str
 
