@@ -5,11 +5,12 @@ ratios, not the numbers, and those only at the same load. Each thing is done in 
 a pause, and the median is told: some virtual machines take freed memory back within a second, and a copy or an upload
 that gets it anew waits longer for memory than for the disk.
 
-Two virtual cores shared with other work (load 6 to 9), 400 MiB, medians in MiB/s, measured twice: before uploads went
-past the parser (`server/direct.py`) and out of the page cache, PUT took 130 and 147, the client's upload 114 and 112;
-since then 238 and 310, 213 and 233. Meanwhile MD5 alone took 312 to 537, `cp` and fsync 243 to 1188. The price: the
-first GET after an upload has to read the disk, 224 to 261, the next ones 1251; all found the file in memory before,
-1284 and 1076. A file of 2200 MiB, which the client offers in parts, took 28 and 33 s in parts, 8 and 10 s in one.
+Two virtual cores, calm (load 0.8), 400 MiB, medians of five rounds in MiB/s: MD5 alone 657, `cp` and fsync 1204;
+PUT 401, which is about the time of these two one after the other, and the client's upload, which hashes once more,
+285. The first GET after an upload has to read the disk, 377 (a cold `read` of the file 410 and more), the next ones
+1319, as a static-file server's 1239. A page of 1000 of 10,000 versions takes 0.33 s. Before uploads went past the
+parser (`server/direct.py`), PUT took half of what it takes now, at the same load. A file of 2200 MiB, which the
+client offers in parts, took 28 and 33 s in parts, 8 and 10 s in one.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key of a user; of the key itself its digest and, as the name to tell it by, its first characters are kept."""
+    """One key of a user: the key itself is kept only as a digest, and its first characters as its name."""
 
     id: int
     user_id: int
