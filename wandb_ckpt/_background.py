@@ -1,9 +1,6 @@
 """BackgroundSaves makes saves while training goes on; SaverThread carries them out, one after the other."""
 
 import logging
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -14,8 +11,6 @@ from wandb_ckpt._observer import Picture
 logger = logging.getLogger("wandb_ckpt")
 
 T = TypeVar("T")
-
-_NICENESS = 10
 
 
 class CannotPictureError(Exception):
@@ -43,7 +38,9 @@ class SaverThread:
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Takes work; returns at once."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_save", initializer=_lower_priority)
+            # Of the same priority as training: a thread of a lower one that is put off while it holds the GIL, or
+            # Keras's picture in memory, puts training off (measured with niceness 5 and 10 on two busy cores).
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_save")
         future = self._pool.submit(work)
         self._unfinished = [*self._pending(), future]
         return future
@@ -136,9 +133,3 @@ class BackgroundSaves:
             reason = str(error) or type(error).__name__
             self._warn(f"save_on_background has no effect, and saves hold training as usual: {reason}.")
             return None
-
-
-def _lower_priority() -> None:
-    # On Linux niceness is a thread's own: training goes first wherever both want the same core.
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
