@@ -96,6 +96,7 @@ def measure_fit(name: str, load: str, shape: Shape, arguments: argparse.Namespac
         compared.only_wait(model, arguments.rest)
     run = wandb.init(project="benchmark")
     callback = compared.callback_of(name, shape.suffix, arguments.name)
+    processes.warm_memory(4 * shape.bytes)
     before, wall, cpu = processes.written(), time.perf_counter(), time.process_time()
     callbacks = [compared.changes(model), callback]
     model.fit(data, data, batch_size=16, epochs=arguments.epochs, verbose=0, callbacks=callbacks)
