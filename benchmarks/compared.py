@@ -123,8 +123,10 @@ def only_wait(model: Any, seconds: float) -> None:
 
 
 def changes(model: Any) -> Any:
-    """A callback that changes a variable in each epoch, so that no checkpoint is as the one before."""
+    """A callback that changes a variable at the end of each epoch, so that no checkpoint is as the one before."""
     bias = model.layers[0].bias
-    return keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, _: bias.assign(keras.ops.zeros_like(bias) + epoch)
-    )
+
+    def change(epoch: int, _: Any) -> None:
+        bias.assign(keras.ops.full(bias.shape, epoch, bias.dtype))
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=change)

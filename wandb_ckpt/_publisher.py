@@ -150,7 +150,7 @@ class Publisher:
             outcome = replace(self._outcomes[index], state="failed", reason=reason)
             self._outcomes[index] = outcome
             self._failures.append(outcome)
-        logger.warning("%s", outcome)
+        _say_failed(outcome)
 
     def take_failure(self) -> Outcome | None:
         """Returns the oldest failure that was not returned before."""
@@ -299,7 +299,7 @@ class Publisher:
                 self._failures.append(outcome)
             self._lock.notify_all()
         if state == "failed":
-            logger.warning("%s", outcome)
+            _say_failed(outcome)
 
     def _note_unreachable(self, job: _Job, reason: str) -> None:
         with self._lock:
@@ -330,6 +330,13 @@ class Publisher:
         left = (*self._in_flight, *self._waiting)
         for folder in dict.fromkeys(job.publication.snapshot.root.parent for job in left):
             logger.warning("What is on this disk now is published later by: %s", _record.command_for(folder))
+
+
+def _say_failed(outcome: Outcome) -> None:
+    logger.warning("%s", outcome)
+    if _record.read(outcome.path):
+        command = _record.command_for(outcome.path.parent)
+        logger.warning("Once its cause is gone and this process is over, that one is published by: %s", command)
 
 
 def _is_exiting() -> bool:
