@@ -49,6 +49,9 @@ class At(keras.callbacks.Callback):
             self.action()
 """
 
+# Lets JAX compile each program once for all the processes of a test, which else takes most of their time.
+JAX_CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+
 # A model whose training needs the states of its seed generators.
 NOISY_MODEL = """
 layers = keras.layers

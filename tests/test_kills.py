@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts import NOISY_MODEL, script
+from scripts import JAX_CACHE, NOISY_MODEL, script
 from training import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -66,6 +66,7 @@ FACTS = ("epoch", "batch", "step", "monitor", "value", "best", "logs", "seeds")
 def test_killed_at_random_moments(server: Any, project: str, tmp_path: Path, backend: str, filepath: str) -> None:
     """Twenty `kill -9` at random moments: same weights, optimizer and seeds; same versions, aliases and metadata."""
     environ = {"KERAS_BACKEND": backend, "FILE": filepath, "EPOCHS": str(EPOCHS)}
+    environ |= JAX_CACHE | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     ends = {}
     for run_id, kills in (("whole", 0), ("killed", KILLS)):
         folder = tmp_path / run_id
