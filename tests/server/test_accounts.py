@@ -81,13 +81,13 @@ with wandb.init(project="p") as run:
     artifact = wandb.Artifact("m", "model")
     with artifact.new_file("f") as file:
         file.write("x")
-    print(run.entity, run.log_artifact(artifact).wait().qualified_name)
+    print(run.entity, run.log_artifact(artifact).wait().qualified_name, *wandb.Api().viewer.api_keys)
 """
     environ = {name: value for name, value in os.environ.items() if name not in {"WANDB_SERVICE", "WANDB_API_KEY"}}
     environ |= {"WANDB_BASE_URL": any_key_server.url, "WANDB_API_KEY": new_key, "WANDB_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [new_key, f"{new_key}/p/m:v0"]
+    assert done.stdout.split() == [new_key, f"{new_key}/p/m:v0", new_key[:8]]
     assert any_key_server.unhandled == ()
 
 

@@ -39,7 +39,11 @@ class Accounts:
         return self._newcomer(key) if self._any_key else None
 
     def _newcomer(self, key: str) -> User:
-        return accounts.user_named(self._db, key) or accounts.get_or_create_user(self._db, key)
+        with self._db.atomic():
+            user = accounts.get_or_create_user(self._db, key)
+            if not accounts.user_of_key(self._db, _digest(key)):  # another request of the same client
+                self._keep(user, key, None)
+            return user
 
     def first_key(self) -> str | None:
         """The key for a person to keep, made on the first call over a data folder; None ever after.
@@ -58,7 +62,10 @@ class Accounts:
     def add_key(self, user: User, description: str | None) -> tuple[int, str]:
         """A fresh key for a user: the id of its row, and the key, which can't be read back later."""
         key = secrets.token_hex(32)
-        return accounts.add_key(self._db, user.id, key[:_SHOWN], _digest(key), description), key
+        return self._keep(user, key, description), key
+
+    def _keep(self, user: User, key: str, description: str | None) -> int:
+        return accounts.add_key(self._db, user.id, key[:_SHOWN], _digest(key), description)
 
 
 def _digest(key: str) -> str:
