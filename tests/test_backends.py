@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts import JAX_CACHE, PRELUDE
-
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 # What the import system takes for "there is no such module".
@@ -22,16 +20,15 @@ def need(backend: str) -> None:
         pytest.skip(f"{backend} IS NOT INSTALLED HERE: nothing is proved about it. Install a CPU build of it.")
 
 
-def environ(backend: str, folder: Path) -> dict[str, str]:
-    """An environment for a process on another backend, which keeps in a folder what it compiles."""
-    inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    return inherited | JAX_CACHE | {"KERAS_BACKEND": backend, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+def environ(backend: str) -> dict[str, str]:
+    """An environment for a process on another backend."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | {"KERAS_BACKEND": backend}
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("names", [("seam", "aliases", "repairs"), ("background",)])
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> None:
     """The tests of saves, aliases, repairs and saving in the background pass in a process on that backend."""
     need(backend)
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -39,13 +36,7 @@ def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...], tmp_p
     files = [str(HERE / f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
     done = subprocess.run(
-        command,
-        cwd=HERE.parent,
-        env=environ(backend, tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=580,
-        check=False,
+        command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=580, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout
@@ -55,6 +46,8 @@ def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...], tmp_p
 def test_without_tensorflow(server: object, project: str, tmp_path: Path, backend: str) -> None:
     """Where TensorFlow can't be imported, training on another backend publishes all the same."""
     need(backend)
+    from scripts import PRELUDE
+
     body = "wandb.init()\ncallback = WandbModelCheckpoint('m.keras')\nfit(callback)\n"
     body += "print([outcome.state for outcome in callback.checkpoints])\n"
     path = tmp_path / "script.py"
@@ -63,7 +56,7 @@ def test_without_tensorflow(server: object, project: str, tmp_path: Path, backen
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env=environ(backend, tmp_path) | variables,
+        env=environ(backend) | variables,
         capture_output=True,
         text=True,
         timeout=120,
