@@ -38,8 +38,8 @@ class SaverThread:
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Takes work; returns at once."""
         if self._pool is None:
-            # Of the same priority as training: a thread of a lower one that is put off while it holds the GIL, or
-            # Keras's picture in memory, puts training off (measured with niceness 5 and 10 on two busy cores).
+            # Of the same priority as training. With a lower one (niceness 5 and 10) whole fits on two busy cores took
+            # longer, measured; what is put off while it holds the GIL puts training off.
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_save")
         future = self._pool.submit(work)
         self._unfinished = [*self._pending(), future]

@@ -41,7 +41,7 @@ class Accounts:
     def _newcomer(self, key: str) -> User:
         with self._db.atomic():
             user = accounts.get_or_create_user(self._db, key)
-            if not accounts.user_of_key(self._db, _digest(key)):  # another request of the same client
+            if not accounts.user_of_key(self._db, _digest(key)):  # unless another request of this client was first
                 self._keep(user, key, None)
             return user
 
