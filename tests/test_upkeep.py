@@ -316,6 +316,18 @@ def test_local_files_at_one_path(start_run: Any, tmp_path: Path) -> None:
     assert (len(seen), seen[-1].files) == (3, {"m.keras": contents(Path())["m.keras"]})
 
 
+def test_local_files_of_an_earlier_process(start_run: Any) -> None:
+    """A resumed run goes on with the files of the processes before it; `best` is kept, what was changed stays."""
+    for values in ([2.0, 1.0, 3.0], [4.0, 5.0], [0.5]):
+        with start_run(id="r1", resume="allow"):
+            callback = WandbModelCheckpoint(f"m{len(values)}-{{epoch}}.keras", artifact_name="m", max_to_keep_local=2)
+            fit(keras, [logs_of(keras, values), callback], epochs=len(values))
+        if len(values) == 3:
+            assert sorted(map(str, Path().glob("m*.keras"))) == ["m3-2.keras", "m3-3.keras"]
+            Path("m3-3.keras").write_text("somebody's")
+    assert sorted(map(str, Path().glob("m*.keras"))) == ["m1-1.keras", "m2-2.keras", "m3-3.keras"]
+
+
 def test_local_files_offline(start_run: Any, caplog: Any) -> None:
     """Offline the bytes wait in the run's folder, so the files go as well; what needs W&B is said once."""
     run = start_run(mode="offline")

@@ -1,11 +1,18 @@
-"""LocalFiles: deletes files that a callback wrote and that the rule lets go; owns which ones it wrote."""
+"""LocalFiles: deletes files that a callback wrote and that the rule lets go; owns which ones it wrote.
 
+What was written is kept in the run's own folder, so that a later process of the run goes on with it.
+"""
+
+import glob
+import json
 import logging
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from wandb_ckpt._artifact import Publication
+from wandb_ckpt._artifact import Publication, run_folder
 from wandb_ckpt._checkpoint import Checkpoint
 from wandb_ckpt._retention import Candidate, Rule, expendable
 from wandb_ckpt._snapshot import Snapshot, SnapshotFile
@@ -23,24 +30,58 @@ class _Written:
 
 
 class LocalFiles:
-    """Remembers what was written, in the order of saving."""
+    """Remembers what was written under each artifact's name, in the order of saving."""
 
     def __init__(self) -> None:
-        self._written: dict[Path, _Written] = {}
-        self._number = 0
+        self._files: dict[Path, _Files] = {}
 
     def after(self, publication: Publication, rule: Rule) -> None:
         """Takes a checkpoint whose bytes are safe by now, and deletes the older ones that the rule lets go."""
+        note = run_folder(publication.run) / "local" / f"{publication.name}.json"
+        if note not in self._files:
+            self._files[note] = _Files(note, _written_before(note, publication.run.id))
+        self._files[note].after(publication, rule)
+
+
+class _Files:
+    """The files of one artifact of a run.
+
+    Args:
+        note: Where it is kept what was written.
+        written: What was written before.
+    """
+
+    def __init__(self, note: Path, written: Iterator[_Written]) -> None:
+        self._note = note
+        self._written: dict[Path, _Written] = {}
+        self._number = 0
+        for each in written:
+            self._add(each)
+
+    def after(self, publication: Publication, rule: Rule) -> None:
+        """See `LocalFiles.after`."""
         checkpoint = publication.checkpoint
         root = Path(checkpoint.path).absolute()
         if checkpoint.is_best:
             self._nobody_is_best()
-        self._number += 1
-        self._written[root] = _Written(
-            root, _in_place(root, publication.snapshot), _candidate(self._number, checkpoint)
-        )
+        self._add(_Written(root, _in_place(root, publication.snapshot), _candidate(checkpoint)))
         for gone in expendable((written.candidate for written in self._written.values()), rule):
             self._delete(gone)
+        self._keep_note()
+
+    def _add(self, written: _Written) -> None:
+        self._number += 1
+        self._written.pop(written.root, None)  # the newest comes last
+        self._written[written.root] = replace(written, candidate=replace(written.candidate, number=self._number))
+
+    def _keep_note(self) -> None:
+        aside = self._note.with_suffix(".new")
+        try:
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(json.dumps([_encoded(each) for each in self._written.values()]), encoding="utf-8")
+            aside.replace(self._note)
+        except OSError as error:
+            logger.warning("A later process of this run will not delete the files of this one: %s", error)
 
     def _nobody_is_best(self) -> None:
         for root, written in self._written.items():
@@ -62,9 +103,33 @@ def _in_place(root: Path, snapshot: Snapshot) -> tuple[SnapshotFile, ...]:
     return tuple(replace(file, path=base / file.name) for file in names)
 
 
-def _candidate(number: int, checkpoint: Checkpoint) -> Candidate:
+def _candidate(checkpoint: Checkpoint) -> Candidate:
     aliases = frozenset({"best"}) if checkpoint.is_best else frozenset[str]()
-    return Candidate(number=number, aliases=aliases, monitor=checkpoint.monitor, value=checkpoint.value)
+    return Candidate(number=0, aliases=aliases, monitor=checkpoint.monitor, value=checkpoint.value)
+
+
+def _written_before(note: Path, run_id: str) -> Iterator[_Written]:
+    """Yields what earlier callbacks and processes of the run have written and is still there, oldest first."""
+    name = note.relative_to(note.parents[2])
+    for earlier in sorted(note.parents[3].glob(f"*-{glob.escape(run_id)}/{glob.escape(str(name))}")):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # nobody's, then
+            written = [_decoded(values) for values in json.loads(earlier.read_text(encoding="utf-8"))]
+            yield from (each for each in written if any(file.path.exists() for file in each.files))
+
+
+def _encoded(written: _Written) -> dict[str, Any]:
+    files = [[file.name, str(file.path), file.size, file.mtime_ns] for file in written.files]
+    candidate = written.candidate
+    facts = {"aliases": sorted(candidate.aliases), "monitor": candidate.monitor, "value": candidate.value}
+    return {"root": str(written.root), "files": files, **facts}
+
+
+def _decoded(values: Mapping[str, Any]) -> _Written:
+    files = tuple(SnapshotFile(name, Path(path), size, time_ns) for name, path, size, time_ns in values["files"])
+    candidate = Candidate(
+        number=0, aliases=frozenset(values["aliases"]), monitor=values["monitor"], value=values["value"]
+    )
+    return _Written(Path(values["root"]), files, candidate)
 
 
 def _delete_files(written: _Written) -> None:
