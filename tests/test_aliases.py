@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from training import Seen, X, Y, fit, logs_of, versions
@@ -116,6 +117,27 @@ def test_equal_weights_with_a_better_value(start_run: Any, tmp_path: Path) -> No
     assert seen.aliases == {"latest", "best", "epoch_0", "epoch_1", "epoch_2"}
 
 
+def test_equal_weights_with_another_value(start_run: Any, tmp_path: Path) -> None:
+    """A version that two checkpoints share has the facts of the newer one, unless it is `best` as the older one."""
+    run = start_run()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    class Weights(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.set_weights([np.full((4, 1), float(epoch > 0), "float32"), np.zeros(1, "float32")])
+            self.model.optimizer.iterations.assign(0)
+
+    values = [1.0, 4.0, 3.0, 5.0]
+    callbacks = [Weights(), logs_of(keras, values), WandbModelCheckpoint("m.weights.h5", save_weights_only=True)]
+    model.fit(X, Y, epochs=4, verbose=0, validation_split=0.5, callbacks=callbacks)
+    first, second = versions(run.path, tmp_path / "fetched")
+    assert (first.metadata["value"], first.aliases) == (1.0, {"best", "epoch_0"})
+    assert (second.metadata["value"], second.metadata["epoch"]) == (5.0, 3)
+    assert second.aliases == {"latest", "epoch_1", "epoch_2", "epoch_3"}
+    assert "val\\_loss = 5" in second.description
+
+
 def test_the_runs_summary_has_the_best(start_run: Any, tmp_path: Path) -> None:
     """`best_<monitor>` and `best_epoch` are in the run's summary, as the old WandbCallback wrote them."""
     import wandb
@@ -145,11 +167,86 @@ def test_two_callbacks_do_not_steal_each_others_aliases(start_run: Any, tmp_path
     assert len(third) == 2
 
 
-def test_a_cell_that_is_run_again_goes_on(start_run: Any, tmp_path: Path) -> None:
-    """A new callback for the same path and monitor in one run knows the best of the one before it."""
+def test_a_cell_that_is_run_again(start_run: Any, tmp_path: Path) -> None:
+    """A new callback saves what is the best of its own training; `best` stays on the best of the whole run."""
     run = start_run()
     for values in ([1.0, 2.0], [3.0, 0.5], [0.75, 4.0]):
         fit(keras, [logs_of(keras, values), WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)])
     seen = versions(run.path, tmp_path / "fetched")
-    assert [version.metadata["value"] for version in seen] == [1.0, 0.5]
-    assert seen[-1].aliases >= {"best", "latest"}
+    assert [version.metadata["value"] for version in seen] == [1.0, 3.0, 0.5, 0.75]
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+    assert [version.metadata["best"] for version in seen] == [1.0, 1.0, 0.5, 0.5]
+    assert "latest" in seen[-1].aliases
+
+
+def test_a_run_id_that_was_used_before(start_run: Any, tmp_path: Path) -> None:
+    """Without `resume` a second run of an id does not take `best` from a better version of the first one."""
+    for values in ([3.0, 1.0], [2.0, 4.0], [5.0, 0.5]):
+        with start_run(id="again") as run:
+            callback = WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)
+            fit(keras, [logs_of(keras, values), callback])
+    seen = versions(run.path, tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [3.0, 1.0, 2.0, 5.0, 0.5]
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+    assert [version.metadata["best"] for version in seen] == [3.0, 1.0, 1.0, 1.0, 0.5]
+    assert [outcome.checkpoint.is_best for outcome in callback.checkpoints] == [False, True]
+
+
+def test_a_name_that_runs_share(start_run: Any, tmp_path: Path) -> None:
+    """Under one `artifact_name` the second run saves its own best locally, and `best` stays with the better one."""
+    for values in ([1.0], [2.0], [0.5]):
+        with start_run() as run:
+            callback = WandbModelCheckpoint("m.keras", artifact_name="shared", save_best_only=True)
+            fit(keras, [logs_of(keras, values), callback], epochs=1)
+        Path("m.keras").unlink()  # what this run has saved
+    seen = versions(run.path, tmp_path / "fetched", "shared")
+    assert [version.metadata["value"] for version in seen] == [1.0, 2.0, 0.5]
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+
+
+def test_a_resumed_run_goes_on(start_run: Any, tmp_path: Path) -> None:
+    """The first callback of a resumed run saves only what is better than before; a second one begins anew."""
+    parts = [[[1.0]], [[2.0, 0.5], [3.0]]]
+    for trainings in parts:
+        with start_run(id="r1", resume="allow") as run:
+            for values in trainings:
+                callback = WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)
+                fit(keras, [logs_of(keras, values), callback], epochs=len(values))
+    seen = versions(run.path, tmp_path / "fetched")
+    assert [version.metadata["value"] for version in seen] == [1.0, 0.5, 3.0]
+    assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("folds", "best", "epoch"), [(([0.5, 0.1], [0.9, 0.8]), 0.1, 1), (([0.9, 0.8], [0.1, 0.5]), 0.1, 0)]
+)
+def test_folds_in_one_run(
+    start_run: Any, caplog: pytest.LogCaptureFixture, folds: Any, best: float, epoch: int
+) -> None:
+    """The summary has the best value of all callbacks with one monitor, and its epoch; a vague name is told."""
+    import wandb
+
+    with start_run() as run:
+        for fold, values in enumerate(folds):
+            fit(keras, [logs_of(keras, values), WandbModelCheckpoint(f"fold{fold}/model.keras")])
+        fit(keras, [WandbModelCheckpoint("mae.keras", monitor="val_mae")], epochs=1)
+    summary = wandb.Api().run(run.path).summary
+    assert (summary["best_val_loss"], summary["best_epoch"], summary["best_val_mae_epoch"]) == (best, epoch, 0)
+    (told,) = [record.getMessage() for record in caplog.records if "artifact_name" in record.getMessage()]
+    assert "fold1/model.keras" in told
+    assert f"run_{run.id}_model-model" in told
+
+
+@pytest.mark.parametrize("value", [None, np.array([1.0, 2.0])])
+def test_a_monitor_that_can_not_be_compared(
+    start_run: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, value: Any
+) -> None:
+    """A monitor that is not logged, or is no number, is told once, and `keep_best` deletes nothing."""
+    run = start_run()
+    logs = [logs_of(keras, [value] * 3, "val_f1")] if value is not None else []
+    fit(keras, [*logs, WandbModelCheckpoint("m.keras", monitor="val_f1", mode="max", keep_best=1)], epochs=3)
+    assert len(versions(run.path, tmp_path / "fetched")) == 3
+    first, second = (record.getMessage() for record in caplog.records if record.name == "wandb_ckpt")
+    assert first.startswith("The logs have no")
+    assert "loss, mae, val_loss, val_mae" in first
+    assert second.startswith("Nothing is deleted: keep_best=1")

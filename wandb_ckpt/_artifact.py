@@ -15,7 +15,8 @@ from wandb.errors import UsageError
 from wandb.sdk.mailbox import HandleAbandonedError
 
 from wandb_ckpt import _record
-from wandb_ckpt._checkpoint import METADATA_KEYS, finite_scalar
+from wandb_ckpt._checkpoint import METADATA_KEYS, finite_scalar, moment
+from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._description import describe
 from wandb_ckpt._process import this_process
 from wandb_ckpt._record import Draft, Record, RunFacts
@@ -153,8 +154,8 @@ def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
 def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
     """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
 
-    Where W&B had the same content before, that version is what the checkpoint becomes; if it becomes the best, it is
-    given the facts of this checkpoint.
+    Where W&B had the same content before, that version is what the checkpoint becomes, and it is given the facts of
+    this checkpoint, unless it is `best` as another one.
 
     It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
 
@@ -174,7 +175,7 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
         ) from error
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
-    correct_best(artifact, publication)
+    correct_facts(artifact, publication)
     return version
 
 
@@ -183,14 +184,18 @@ def _says_no_room(error: Exception) -> bool:
     return any(os.strerror(number).lower() in str(error).lower() for number in (errno.ENOSPC, errno.EDQUOT))
 
 
-def correct_best(artifact: "wandb.Artifact", publication: Publication) -> None:
-    """Gives a version that is `best` now the facts of the checkpoint that it is best as, unless it has them."""
-    checkpoint = publication.checkpoint
-    if checkpoint.is_best and artifact.metadata.get("value") != checkpoint.value:
+def correct_facts(artifact: "wandb.Artifact", publication: Publication) -> None:
+    """Gives a version the facts of a checkpoint that has the same bytes as an earlier one.
+
+    They are those of the checkpoint that it is `best` as, else those of the newest.
+    """
+    checkpoint, known = publication.checkpoint, artifact.metadata
+    is_newer = moment(checkpoint.to_metadata()) > moment(known) and "best" not in artifact.aliases
+    if is_newer or (checkpoint.is_best and known.get("value") != checkpoint.value):
         try:
             _correct(artifact, publication)
         except UnreachableError as error:
-            logger.warning("%s is best, but its metadata has an older value: %s", artifact.name, error)
+            logger.warning("The metadata of %s has an older value: %s", artifact.name, error)
 
 
 def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
@@ -230,12 +235,27 @@ def recall(run: "wandb.Run", name: str) -> Memory | None:
         if not api.artifact_exists(f"{path}:latest"):
             return None
         newest = api.artifact(f"{path}:latest").metadata
-        best = api.artifact(f"{path}:best").metadata if api.artifact_exists(f"{path}:best") else {}
     except Exception as error:  # as above
         raise UnreachableError(words(error)) from error
     monitor = str(newest.get("monitor", ""))
-    value = finite_scalar(best.get("value")) if best.get("monitor") == monitor else None
-    return Memory(str(newest.get(TEMPLATE_KEY, "")), monitor, value)
+    return Memory(str(newest.get(TEMPLATE_KEY, "")), monitor, best_value(run, name, monitor))
+
+
+def best_value(run: "wandb.Run", name: str, monitor: str) -> float | None:
+    """Returns the value of the version that is `best` among those of an artifact of the run's project.
+
+    Returns:
+        `None` when there is no such version, or its value is of another quantity.
+
+    Raises:
+        UnreachableError: W&B can't be asked now.
+    """
+    try:
+        api, path = api_of(run), f"{run.entity}/{run.project}/{name}:best"
+        metadata = api.artifact(path).metadata if api.artifact_exists(path) else {}
+    except Exception as error:  # as above
+        raise UnreachableError(words(error)) from error
+    return finite_scalar(metadata.get("value")) if metadata.get("monitor") == monitor else None
 
 
 def say(line: str, *, warn: bool = False) -> None:
@@ -288,12 +308,13 @@ def _shards_of(publication: Publication) -> dict[str, Path]:
 
 def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
     """Logs an artifact with its aliases, and notes the best value in the run's summary."""
+    checkpoint, key = publication.checkpoint, f"best_{publication.checkpoint.monitor}"
     run.log_artifact(artifact, aliases=list(publication.aliases))
-    checkpoint = publication.checkpoint
     if checkpoint.is_best:
-        # Where a run has several such callbacks, `best_epoch` is that of the first, who has the default name.
-        epoch = "best_epoch" if publication.is_default_name else f"best_{checkpoint.monitor}_epoch"
-        run.summary.update({f"best_{checkpoint.monitor}": checkpoint.value, epoch: checkpoint.epoch})
+        # Another callback of the run (a fold, say) may have had a better value under an artifact of its own.
+        best = BestTracker(finite_scalar(run.summary.get(key)))  # type: ignore[no-untyped-call]
+        if best.observe(checkpoint.value, checkpoint.mode):
+            run.summary.update({key: checkpoint.value, publication.epoch_key: checkpoint.epoch})
     return artifact
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from wandb_ckpt import _artifact, _preemption, _resume, _seeds
 from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
-from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of
-from wandb_ckpt._decision import BestTracker, aliases_for, is_better
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
+from wandb_ckpt._decision import aliases_for, is_better
 from wandb_ckpt._destination import Destination, find_destination
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._naming import check_aliases, check_artifact_name
@@ -122,6 +122,7 @@ class PublishingMixin(RepairsMixin):
         if checkpoint is None:
             return 0
         self._remember(checkpoint, destination)
+        self._continue_best(destination.tracker.best)
         self._continue_from(checkpoint)
         epoch = _resume.epoch_after(checkpoint)
         _artifact.say(f"the model is as epoch {checkpoint.epoch} of run {run.id} saved it; epoch {epoch} is the next")
@@ -267,7 +268,7 @@ class PublishingMixin(RepairsMixin):
         if destination is None:  # a disabled run
             return None
         best = destination.tracker.best
-        checkpoint = self._checkpoint(save, destination.tracker, batch, logs)
+        checkpoint = self._checkpoint(save, destination, batch, logs)
         aliases = aliases_for(checkpoint, self._aliases)
         index = self._publisher.announce(checkpoint, destination.name, aliases)
         return Order(index, run, destination, checkpoint, aliases, best, parents_best)
@@ -286,9 +287,11 @@ class PublishingMixin(RepairsMixin):
         self._publisher.fail(self._publisher.announce(checkpoint, name, ()), reason)
 
     def _checkpoint(
-        self, save: Save | LaterSave, tracker: BestTracker, batch: int | None, logs: Mapping[str, Any]
+        self, save: Save | LaterSave, destination: Destination, batch: int | None, logs: Mapping[str, Any]
     ) -> Checkpoint:
-        value, mode = finite_scalar(logs.get(self.monitor)), self._direction()
+        self._check_monitor(logs)
+        value, mode, tracker = finite_scalar(logs.get(self.monitor)), self._direction(), destination.tracker
+        tracker.observe(destination.earlier.known, mode)
         is_best = tracker.observe(value, mode)
         keras_version, backend = self._family_facts()
         return Checkpoint(
@@ -308,6 +311,17 @@ class PublishingMixin(RepairsMixin):
             backend=backend,
         )
 
+    def _check_monitor(self, logs: Mapping[str, Any]) -> None:
+        """Warns of a monitored value that can't be compared; with `save_best_only` the parent says so."""
+        value = logs.get(self.monitor)
+        if self.save_best_only or is_scalar(value):
+            return
+        what = f"no {self.monitor!r}" if value is None else f"no single number as {self.monitor!r}"
+        self._warn_once(
+            f"The logs have {what}, so this checkpoint can't be 'best'. Expected in monitor one of the numbers that "
+            f"are logged at this moment: {', '.join(finite_scalars(logs)) or 'there are none'}."
+        )
+
     # ---- the run ---------------------------------------------------------------------------------------
 
     def _require_run(self) -> "wandb.Run":
@@ -325,7 +339,8 @@ class PublishingMixin(RepairsMixin):
             return None
         if self._destination is None or self._destination.run_id != run.id:
             self._destination = find_destination(run, self.filepath, self.monitor, self._artifact_name)
-            self._continue_best(self._destination.tracker.best)
+            if self._destination.continues:
+                self._continue_best(self._destination.tracker.best)
         return self._destination
 
     def _publish_left(self, run: "wandb.Run", destination: Destination) -> None:
@@ -333,7 +348,8 @@ class PublishingMixin(RepairsMixin):
         for record in _resume.take_over(run, destination.name):
             draft = record.draft.with_run(run)
             self._remember(draft.checkpoint, destination)
-            self._publisher.submit(self._publisher.announce(draft.checkpoint, draft.name, draft.aliases), draft)
+            index = self._publisher.announce(draft.checkpoint, draft.name, draft.aliases)
+            self._publisher.submit(index, draft, destination.earlier.ask)
         if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
             sweep_in_background(run)
 
@@ -346,7 +362,8 @@ class PublishingMixin(RepairsMixin):
         """Goes on with what was best when an earlier process of the run saved a checkpoint."""
         if checkpoint.monitor == self.monitor and destination.tracker.observe(checkpoint.best, checkpoint.mode):
             destination.keep_best(checkpoint.best)
-        self._continue_best(destination.tracker.best)
+        if destination.continues:
+            self._continue_best(destination.tracker.best)
 
     def _continue_from(self, checkpoint: Checkpoint) -> None:
         """Gives the parent what was best even where it was given a threshold: an earlier process was past that."""

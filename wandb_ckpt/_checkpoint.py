@@ -116,10 +116,31 @@ def finite_scalar(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def is_scalar(value: Any) -> bool:
+    """Returns whether a log value is one number; NaN and infinity are.
+
+    >>> is_scalar(float("nan")), is_scalar(None), is_scalar([0.1, 0.2])
+    (True, False, False)
+    """
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond any float
+        return True
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
     """Returns the entries of Keras's `logs` that are finite scalars, as floats."""
     numbers = ((name, finite_scalar(value)) for name, value in logs.items())
     return {name: number for name, number in numbers if number is not None}
+
+
+def moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:
+    """Returns when a version was saved, to be compared; within a second its epoch and batch tell."""
+    epoch, batch = finite_scalar(metadata.get("epoch")), finite_scalar(metadata.get("batch"))
+    return str(metadata.get("saved_at", "")), -1 if epoch is None else epoch, float("inf") if batch is None else batch
 
 
 def _whole_number(value: Any) -> int | None:

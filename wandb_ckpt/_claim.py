@@ -1,7 +1,7 @@
 """A callback's claim on an artifact name within a run, with the best value so far: a file in the run's own folder.
 
 So it holds for all callbacks, threads and processes of the run, offline too, and ends with it. A second callback
-for the same path and monitor (a cell of a notebook that is run again) goes on where the first one stopped.
+for the same path and monitor (a cell of a notebook that is run again) publishes under the same name.
 """
 
 import json
@@ -25,12 +25,14 @@ class Claim:
         file: Where the claim is kept.
         claimant: What tells one callback of a run from another: its path and monitor.
         best: The best monitored value that was saved under the name in this run folder, if any.
+        is_first: Whether no other callback has had the name in this run folder.
     """
 
     name: str
     file: Path
     claimant: str
     best: float | None = None
+    is_first: bool = False
 
     def write(self, best: float | None) -> None:
         """Keeps the best value so far for whoever claims the name next."""
@@ -55,11 +57,16 @@ def claim(folder: Path, names: Iterable[str], claimant: str) -> Claim:
     for name in names:
         file = folder / f"{name}.json"
         if _create(file, claimant):
-            return Claim(name, file, claimant)
+            return Claim(name, file, claimant, is_first=True)
         owner = _owner(file)
         if owner.get("claimant") == claimant:
             return Claim(name, file, claimant, finite_scalar(owner.get("best")))
     return Claim(name, folder / f"{name}.json", claimant)
+
+
+def claimants(folder: Path) -> set[str]:
+    """Returns everybody who has claimed a name in a folder of claims."""
+    return {str(_owner(file).get("claimant", "")) for file in folder.glob("*.json")}
 
 
 def _create(file: Path, claimant: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wandb_ckpt import _artifact
-from wandb_ckpt._claim import Claim, claim
+from wandb_ckpt._claim import Claim, claim, claimants
 from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._naming import candidate_names, default_artifact_name
 
@@ -42,6 +42,34 @@ class Clock:
         return self._last
 
 
+class EarlierBest:
+    """The best value that W&B has under an artifact's name before a callback publishes there; owns the answer.
+
+    An earlier run with the same id, or another run that shares the name, may have published there.
+
+    Args:
+        run: The run.
+        name: The artifact's name.
+        monitor: What the value is of.
+    """
+
+    def __init__(self, run: "wandb.Run", name: str, monitor: str) -> None:
+        self._run, self._name, self._monitor = run, name, monitor
+        self._is_asked = run.offline
+        self.known: float | None = None
+
+    def ask(self) -> float | None:
+        """Returns the value; W&B is asked once, which may take long.
+
+        Raises:
+            UnreachableError: W&B can't be asked now.
+        """
+        if not self._is_asked:
+            self.known = _artifact.best_value(self._run, self._name, self._monitor)
+            self._is_asked = True
+        return self.known
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where the checkpoints of one callback go within one run.
@@ -52,6 +80,9 @@ class Destination:
         folder: This package's folder in the run's own folder on this disk.
         clock: Names the snapshots.
         tracker: Knows the best value under the name, that of earlier parts of the run included.
+        earlier: The best value in W&B before.
+        continues: Whether training goes on where an earlier process of the run stopped, with this callback.
+        epoch_key: Under which the run's summary has the epoch of the best value.
     """
 
     run_id: str
@@ -59,6 +90,9 @@ class Destination:
     folder: Path
     clock: Clock
     tracker: BestTracker
+    earlier: EarlierBest
+    continues: bool
+    epoch_key: str
 
     @property
     def name(self) -> str:
@@ -93,10 +127,21 @@ def find_destination(run: "wandb.Run", filepath: str, monitor: str, artifact_nam
     """
     folder = _artifact.run_folder(run)
     names = (artifact_name,) if artifact_name else candidate_names(run.id, filepath, monitor)
-    known = _recall(run, names, filepath, monitor) if run.resumed or artifact_name else None
+    known = _recall(run, names, filepath, monitor) if run.resumed else None
     claimed = _claim(folder / "names", (known[0], *names) if known else names, f"{filepath}\n{monitor}")
     best = claimed.best if claimed.best is not None or known is None else known[1]
-    return Destination(run.id, claimed, folder, Clock(folder / claimed.name), BestTracker(best))
+    if artifact_name is None:
+        _warn_of_a_name_that_says_nothing(claimed, filepath, monitor)
+    return Destination(
+        run.id,
+        claimed,
+        folder,
+        Clock(folder / claimed.name),
+        BestTracker(best),
+        EarlierBest(run, claimed.name, monitor),
+        continues=run.resumed and claimed.is_first,
+        epoch_key=_epoch_key(folder, monitor),
+    )
 
 
 def _claim(folder: Path, names: Sequence[str], claimant: str) -> Claim:
@@ -104,7 +149,30 @@ def _claim(folder: Path, names: Sequence[str], claimant: str) -> Claim:
         return claim(folder, names, claimant)
     except OSError as error:  # nothing can be written into the run's folder
         logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
-        return Claim(names[0], folder / names[0], claimant)
+        return Claim(names[0], folder / names[0], claimant, is_first=True)
+
+
+def _epoch_key(folder: Path, monitor: str) -> str:
+    """Returns `best_epoch` for the monitor of a run's first callback, and a key of its own for any other monitor."""
+    try:
+        claimed = claim(folder / "summary", ("best_epoch", "other"), monitor)
+    except OSError:  # as above, where it is said
+        return "best_epoch"
+    return "best_epoch" if claimed.name == "best_epoch" else f"best_{monitor}_epoch"
+
+
+def _warn_of_a_name_that_says_nothing(claimed: Claim, filepath: str, monitor: str) -> None:
+    """Warns where the name of an artifact does not tell what it has from what another callback of the run saves."""
+    others = (claimant.rpartition("\n") for claimant in claimants(claimed.file.parent) - {claimed.claimant})
+    alike = [path for path, _, its in others if (Path(path).name, its) == (Path(filepath).name, monitor)]
+    if alike and claimed.is_first:
+        logger.warning(
+            "The checkpoints of %s go to %s, a name that does not tell them from those of %s: the file name and the "
+            "monitor are the same. Pass artifact_name, such as artifact_name='fold-1'.",
+            filepath,
+            claimed.name,
+            min(alike),
+        )
 
 
 def _recall(run: "wandb.Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:

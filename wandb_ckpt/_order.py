@@ -116,7 +116,7 @@ class Orders:
     def _submit(self, order: Order, snapshot: Snapshot) -> None:
         if order.checkpoint.is_best:
             order.destination.keep_best(order.checkpoint.best)
-        self._publisher.submit(order.index, self._draft(order, snapshot))
+        self._publisher.submit(order.index, self._draft(order, snapshot), order.destination.earlier.ask)
 
     def _draft(self, order: Order, snapshot: Snapshot) -> "_artifact.Publication":
         return Draft(
@@ -127,7 +127,7 @@ class Orders:
             order.aliases,
             self._metadata,
             self._template,
-            order.destination.is_default,
+            order.destination.epoch_key,
             self._shard,
         )
 

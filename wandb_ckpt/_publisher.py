@@ -71,6 +71,7 @@ class Outcome:
 class _Job:
     index: int
     publication: Publication
+    earlier_best: Callable[[], float | None]  # asks W&B
     artifact: Any = None  # wandb.Artifact, once it was tried to hand it over
     pause: float = 0.0  # before it is handed over once more, in seconds
 
@@ -108,11 +109,17 @@ class Publisher:
             self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", Path(checkpoint.path)))
             return len(self._outcomes) - 1
 
-    def submit(self, index: int, publication: Publication) -> None:
-        """Takes an announced checkpoint to publish; returns at once."""
+    def submit(self, index: int, publication: Publication, earlier_best: Callable[[], float | None]) -> None:
+        """Takes an announced checkpoint to publish; returns at once.
+
+        Args:
+            index: The number that `announce` returned.
+            publication: The checkpoint.
+            earlier_best: Asks W&B, in the background, for the best value that it had before.
+        """
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
-            self._waiting.append(_Job(index, publication))
+            self._waiting.append(_Job(index, publication, earlier_best))
             try:
                 self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
@@ -226,6 +233,7 @@ class Publisher:
         """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
             if job.artifact is None:
+                self._compare(job)
                 job.artifact = _artifact.prepare(job.publication)
             _artifact.hand_over(job.publication, job.artifact)
         except _artifact.FinishedError:
@@ -241,6 +249,14 @@ class Publisher:
             else:
                 self._note_handed_over()
         return True
+
+    def _compare(self, job: _Job) -> None:
+        """Takes `best` from a checkpoint that is not better than what W&B had before."""
+        job.publication = job.publication.beside(job.earlier_best())
+        with self._lock:
+            self._outcomes[job.index] = replace(
+                self._outcomes[job.index], checkpoint=job.publication.checkpoint, aliases=job.publication.aliases
+            )
 
     def _publish_into_finished(self, first: _Job) -> bool:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""

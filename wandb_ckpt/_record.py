@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._process import Owner
 from wandb_ckpt._snapshot import Snapshot, SnapshotFile
 
@@ -50,7 +51,7 @@ class Draft(Generic[RunT]):
         aliases: The version's aliases.
         metadata: The user's own metadata.
         template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
-        is_default_name: Whether `name` is the run's default, whose best epoch is the run's `best_epoch`.
+        epoch_key: Under which the run's summary has the epoch of the best value.
         shard: `"layer"` when the version is to be in shards.
     """
 
@@ -61,12 +62,20 @@ class Draft(Generic[RunT]):
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
     template: str
-    is_default_name: bool = True
+    epoch_key: str = "best_epoch"
     shard: str | None = None
 
     def with_run(self, run: OtherT) -> "Draft[OtherT]":
         """Returns the same for a run that is known in another way."""
         return cast("Draft[OtherT]", replace(self, run=cast("RunT", run)))
+
+    def beside(self, best: float | None) -> "Draft[RunT]":
+        """Returns the same where W&B has a version with that best value: `best` only if it is better."""
+        checkpoint = self.checkpoint
+        if best is None or not checkpoint.is_best or BestTracker(best).observe(checkpoint.value, checkpoint.mode):
+            return self
+        aliases = tuple(alias for alias in self.aliases if alias != "best")
+        return replace(self, aliases=aliases, checkpoint=replace(checkpoint, is_best=False, best=best))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ def encoded(record: Record) -> dict[str, Any]:
         "aliases": draft.aliases,
         "metadata": draft.metadata,
         "template": draft.template,
-        "is_default_name": draft.is_default_name,
+        "epoch_key": draft.epoch_key,
         "shard": draft.shard,
     }
 
@@ -157,7 +166,7 @@ def decoded(values: Mapping[str, Any], folder: Path) -> Record:
         tuple(values["aliases"]),
         values["metadata"],
         values["template"],
-        values["is_default_name"],
+        values["epoch_key"],
         values["shard"],
     )
     return Record(draft, Owner(**values["owner"]), values["digest"])

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt import _artifact, _pending, _seeds
 from wandb_ckpt._artifact import UnreachableError
 from wandb_ckpt._atomic import link_tree
-from wandb_ckpt._checkpoint import Checkpoint, finite_scalar
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, moment
 from wandb_ckpt._collection import Fetched, fetch_version, kept
 from wandb_ckpt._destination import Destination, ask
 from wandb_ckpt._record import Record
 from wandb_ckpt._restore import restore_fetched
-from wandb_ckpt._standing import moment
 from wandb_ckpt._versions import OwnVersion, logged
 from wandb_ckpt.errors import RestoreError
 

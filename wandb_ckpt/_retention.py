@@ -84,6 +84,10 @@ def why_kept(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
     {0: "alias 'prod'", 1: 'newest 1'}
     """
     candidates = tuple(candidates)
+    if not can_tell(candidates, rule):
+        return MappingProxyType(
+            {candidate.number: f"nothing has a value of {rule.monitor!r}" for candidate in candidates}
+        )
     newest, best = _newest(candidates, rule.newest), _best(candidates, rule)
     reasons = {
         candidate.number: ", ".join(
@@ -96,6 +100,18 @@ def why_kept(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
         for candidate in candidates
     }
     return MappingProxyType({number: reason for number, reason in reasons.items() if reason})
+
+
+def can_tell(candidates: Iterable[Candidate], rule: Rule) -> bool:
+    """Returns whether the best of some versions can be told, where a rule asks for them: one has a value at least.
+
+    With a monitor that is no number or never logged, all but the newest would go.
+
+    >>> can_tell([Candidate(number=0)], Rule(newest=1, best=1, monitor="val_f1", mode="max"))
+    False
+    """
+    candidates = tuple(candidates)
+    return not (rule.best and candidates) or bool(_best(candidates, rule))
 
 
 def _newest(candidates: Iterable[Candidate], amount: int) -> frozenset[int]:

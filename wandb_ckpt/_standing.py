@@ -1,15 +1,12 @@
 """What W&B has of one artifact, and where its aliases belong when checkpoints come late."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import wandb
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._artifact import Publication
-from wandb_ckpt._checkpoint import Checkpoint, finite_scalar
-from wandb_ckpt._decision import BestTracker
+from wandb_ckpt._checkpoint import moment
 
 
 class Standing:
@@ -42,7 +39,7 @@ class Standing:
         known = self.version_with(artifact.digest)
         if known is not None:
             _add_aliases(known, tuple(alias for alias in publication.aliases if alias != "latest"))
-            _artifact.correct_best(known, publication)
+            _artifact.correct_facts(known, publication)
             return known.version
         version = _artifact.settle(_artifact.log(publication.run, publication, artifact), publication)
         self._versions.append(self._api.artifact(f"{self._path}:{version}"))
@@ -57,24 +54,12 @@ class Standing:
 
     def _as_of_now(self, publication: Publication) -> Publication:
         """Returns the publication without the aliases that belong to versions which are newer, or better."""
-        checkpoint = publication.checkpoint
-        saved = moment(checkpoint.to_metadata())
+        saved = moment(publication.checkpoint.to_metadata())
         newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
         taken = {alias for aliases in newer for alias in aliases} - {"best"}
-        if checkpoint.is_best and not self._is_best_now(checkpoint):
-            taken.add("best")
-            checkpoint = replace(checkpoint, is_best=False)
         aliases = tuple(alias for alias in publication.aliases if alias not in taken)
-        return replace(publication, aliases=aliases, checkpoint=checkpoint)
-
-    def _is_best_now(self, checkpoint: Checkpoint) -> bool:
-        return BestTracker(self._best(checkpoint.monitor)).observe(checkpoint.value, checkpoint.mode)
-
-    def _best(self, monitor: str) -> float | None:
-        if not self._api.artifact_exists(f"{self._path}:best"):
-            return None
-        metadata = self._api.artifact(f"{self._path}:best").metadata
-        return finite_scalar(metadata.get("value")) if metadata.get("monitor") == monitor else None
+        best = _artifact.best_value(publication.run, publication.name, publication.checkpoint.monitor)
+        return replace(publication, aliases=aliases).beside(best)
 
 
 def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
@@ -82,9 +67,3 @@ def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
     if missing:
         version.aliases = [*version.aliases, *missing]
         version.save()
-
-
-def moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:
-    """Returns when a version was saved, to be compared; within a second its epoch and batch tell."""
-    epoch, batch = finite_scalar(metadata.get("epoch")), finite_scalar(metadata.get("batch"))
-    return str(metadata.get("saved_at", "")), -1 if epoch is None else epoch, float("inf") if batch is None else batch

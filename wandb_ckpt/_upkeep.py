@@ -18,7 +18,7 @@ from wandb_ckpt import _versions
 from wandb_ckpt._artifact import Publication, UnreachableError, say
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._local_files import LocalFiles
-from wandb_ckpt._retention import expendable
+from wandb_ckpt._retention import can_tell, expendable
 from wandb_ckpt._versions import OwnVersion
 
 if TYPE_CHECKING:
@@ -171,8 +171,13 @@ class Upkeep:
     def _look_through(self, publication: Publication) -> float | None:
         """Lets versions go; returns in how many seconds there are more that may, `None` if there are not."""
         versions = _versions.logged(publication.run, publication.name)
-        rule = self._keeping.rule(publication.checkpoint)
-        gone = expendable((version.candidate for version in versions), rule)
+        rule, candidates = self._keeping.rule(publication.checkpoint), [version.candidate for version in versions]
+        if not can_tell(candidates, rule):
+            self._warn_once(
+                f"Nothing is deleted: keep_best={rule.best} needs a number to compare, and no version of "
+                f"{publication.name} has one as {rule.monitor!r}. Pass a monitor that is logged as one number."
+            )
+        gone = expendable(candidates, rule)
         going = [version for version in versions if version.candidate in gone and version.ref not in self._not_free]
         if self._keeping.ttl is None:
             return self._remove(publication.run, going)
