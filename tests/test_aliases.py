@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from training import Seen, X, Y, fit, logs_of, versions
+from wandb_ckpt._artifact import UnreachableError
+from wandb_ckpt._destination import EarlierBest
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 NAN, INF = float("nan"), float("inf")
@@ -190,6 +192,24 @@ def test_a_run_id_that_was_used_before(start_run: Any, tmp_path: Path) -> None:
     assert [version.metadata["value"] for version in seen if "best" in version.aliases] == [0.5]
     assert [version.metadata["best"] for version in seen] == [3.0, 1.0, 1.0, 1.0, 0.5]
     assert [outcome.checkpoint.is_best for outcome in callback.checkpoints] == [False, True]
+
+
+def test_an_answer_that_does_not_come(caplog: pytest.LogCaptureFixture) -> None:
+    """W&B is asked some times for the best so far; then checkpoints are published without the answer, with a warning."""
+    asked: list[str] = []
+
+    def question() -> float | None:
+        asked.append("best")
+        raise UnreachableError("permission denied")
+
+    earlier = EarlierBest("m", question)
+    while not caplog.records:
+        try:
+            assert earlier.ask() is None
+        except UnreachableError:
+            assert len(asked) < 10
+    assert earlier.ask() is None
+    assert (len(asked), caplog.text.count("permission denied")) == (6, 1)
 
 
 def test_a_name_that_runs_share(start_run: Any, tmp_path: Path) -> None:

@@ -129,12 +129,14 @@ def test_a_resumed_run_finds_the_names_of_its_callbacks(server: Any, project: st
     assert names == [{"a": "run_r1_model", "b": "run_r1_model-b"}] * 2 + [{"b": "run_r1_model-b"}]
 
 
-def test_pickled_and_copied_before_fit(start_run: Any, tmp_path: Path) -> None:
-    """A callback that was pickled or deep-copied works as the original does."""
+def test_pickled_and_copied(start_run: Any, tmp_path: Path) -> None:
+    """A callback that was pickled or deep-copied, before `fit` or after it, works as the original does."""
     run = start_run()
-    original = WandbModelCheckpoint("m.keras", monitor="loss", metadata={"a": 1})
-    fit(keras, [pickle.loads(pickle.dumps(copy.deepcopy(original)))])
-    assert len(versions(run.path, tmp_path / "fetched")) == 2
+    callback = WandbModelCheckpoint("m.keras", monitor="loss", metadata={"a": 1})
+    for _ in range(2):
+        callback = pickle.loads(pickle.dumps(copy.deepcopy(callback)))
+        fit(keras, [callback])
+    assert len(versions(run.path, tmp_path / "fetched")) == 4
 
 
 def test_fit_twice_continues(start_run: Any, tmp_path: Path) -> None:

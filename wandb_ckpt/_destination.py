@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wandb_ckpt import _artifact
 from wandb_ckpt._claim import Claim, claim, claimants
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 T = TypeVar("T")
+
+# How often W&B is asked for the best value that it has, with longer and longer pauses: about half a minute.
+_TRIES = 6
 
 # How long the beginning of a resumed training waits to learn what W&B has of it, in seconds.
 _ASK_TIMEOUT = 20.0
@@ -48,25 +51,42 @@ class EarlierBest:
     An earlier run with the same id, or another run that shares the name, may have published there.
 
     Args:
-        run: The run.
         name: The artifact's name.
-        monitor: What the value is of.
+        question: Asks W&B; `None` where it is not to be asked.
+        known: The answer, where it is known.
     """
 
-    def __init__(self, run: "wandb.Run", name: str, monitor: str) -> None:
-        self._run, self._name, self._monitor = run, name, monitor
-        self._is_asked = run.offline
-        self.known: float | None = None
+    def __init__(self, name: str, question: Callable[[], float | None] | None, known: float | None = None) -> None:
+        self._name, self._question, self.known = name, question, known
+        self._tries = 0 if question is None else _TRIES
+
+    def __reduce__(self) -> tuple[type["EarlierBest"], tuple[Any, ...]]:
+        # A copied or pickled callback goes on with the answer: the run, of which W&B is asked, can't be copied.
+        return EarlierBest, (self._name, None, self.known)
 
     def ask(self) -> float | None:
-        """Returns the value; W&B is asked once, which may take long.
+        """Returns the value; W&B is asked until it has answered, which may take long.
+
+        Returns:
+            The value; `None` where there is none, and where W&B has not answered often enough: a checkpoint that is
+            published is worth more than this answer.
 
         Raises:
-            UnreachableError: W&B can't be asked now.
+            UnreachableError: W&B can't be asked now, and may answer the next time.
         """
-        if not self._is_asked:
-            self.known = _artifact.best_value(self._run, self._name, self._monitor)
-            self._is_asked = True
+        if self._question is not None and self._tries:
+            self._tries -= 1
+            try:
+                self.known = self._question()
+            except _artifact.UnreachableError as error:
+                if self._tries:
+                    raise
+                logger.warning(
+                    "W&B does not say which version of %s is best so far; 'best' may come to be on a worse one: %s",
+                    self._name,
+                    error,
+                )
+            self._tries = 0
         return self.known
 
 
@@ -138,7 +158,7 @@ def find_destination(run: "wandb.Run", filepath: str, monitor: str, artifact_nam
         folder,
         Clock(folder / claimed.name),
         BestTracker(best),
-        EarlierBest(run, claimed.name, monitor),
+        EarlierBest(claimed.name, None if run.offline else partial(_artifact.best_value, run, claimed.name, monitor)),
         continues=run.resumed and claimed.is_first,
         epoch_key=_epoch_key(folder, monitor),
     )

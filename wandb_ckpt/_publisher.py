@@ -233,8 +233,8 @@ class Publisher:
         """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
             if job.artifact is None:
-                self._compare(job)
                 job.artifact = _artifact.prepare(job.publication)
+            self._compare(job)
             _artifact.hand_over(job.publication, job.artifact)
         except _artifact.FinishedError:
             return self._publish_into_finished(job)
@@ -252,11 +252,13 @@ class Publisher:
 
     def _compare(self, job: _Job) -> None:
         """Takes `best` from a checkpoint that is not better than what W&B had before."""
-        job.publication = job.publication.beside(job.earlier_best())
-        with self._lock:
-            self._outcomes[job.index] = replace(
-                self._outcomes[job.index], checkpoint=job.publication.checkpoint, aliases=job.publication.aliases
-            )
+        compared = job.publication.beside(job.earlier_best())
+        if compared is not job.publication:
+            job.publication, job.artifact = compared, _artifact.prepare(compared)
+            with self._lock:
+                self._outcomes[job.index] = replace(
+                    self._outcomes[job.index], checkpoint=compared.checkpoint, aliases=compared.aliases
+                )
 
     def _publish_into_finished(self, first: _Job) -> bool:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
