@@ -195,7 +195,7 @@ def test_a_run_id_that_was_used_before(start_run: Any, tmp_path: Path) -> None:
 
 
 def test_an_answer_that_does_not_come(caplog: pytest.LogCaptureFixture) -> None:
-    """W&B is asked some times for the best so far; then checkpoints are published without the answer, with a warning."""
+    """W&B is asked some times for the best so far; then checkpoints are published without the answer."""
     asked: list[str] = []
 
     def question() -> float | None:
