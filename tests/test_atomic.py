@@ -131,6 +131,34 @@ def test_a_killed_save_never_replaces_something_newer(tmp_path: Path, newer: boo
     assert os.listdir(tmp_path) == ["m.keras"]
 
 
+def test_a_file_killed_while_it_was_written_in_place_is_finished(tmp_path: Path) -> None:
+    """Where nothing can be renamed, a kill leaves the beginning of a file: the next start writes the rest."""
+    folder = folder_of_a_dead_process(tmp_path / "m.keras", {"m.keras": b"the whole"})
+    folder.partial.rename(folder.content)
+    _atomic.link_tree(folder.content, folder.root / "placing")
+    (tmp_path / "m.keras").write_bytes(b"the wh")
+    os.utime(tmp_path / "m.keras", (2e9, 2e9))
+    finish_killed_saves(tmp_path)
+    assert (tmp_path / "m.keras").read_bytes() == b"the whole"
+    assert os.listdir(tmp_path) == ["m.keras"]
+
+
+def test_what_can_not_be_finished_holds_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder that is in the way of one save is named, and its bytes stay; the other saves are finished."""
+    for name in ("a.keras", "b.keras", "c.keras"):
+        folder = folder_of_a_dead_process(tmp_path / name, {name: b"new"})
+        folder.partial.rename(folder.content)
+        _atomic.link_tree(folder.content, folder.root / "placing")
+        if name == "b.keras":
+            (tmp_path / name).mkdir()
+            left = folder.root
+    finish_killed_saves(tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in ("a.keras", "c.keras")] == [b"new", b"new"]
+    assert sorted(os.listdir(tmp_path)) == [left.name, "a.keras", "b.keras", "c.keras"]
+    assert (left / "content" / "b.keras").read_bytes() == b"new"
+    assert caplog.text.count("can't be put in place") == 1
+
+
 def test_a_living_process_is_left_alone(tmp_path: Path) -> None:
     """Another process that is just saving into the same folder keeps its private folder."""
     folder = PrivateFolder(str(tmp_path / "m.keras"))

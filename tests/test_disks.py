@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -155,7 +157,7 @@ def test_a_disk_without_hard_links(server: Any, project: str, tmp_path: Path) ->
     fit(*callbacks)
     print(*map(states, callbacks), flush=True)
     """
-    output = run(body, tmp_path, project, prelude=f"{disks.PRELUDE}disks.refuse_hard_links()\n{PRELUDE}{STATES}")
+    output = run(body, tmp_path, project, prelude=f"{disks.PRELUDE}disks.refuse(disks.LINKS)\n{PRELUDE}{STATES}")
     assert output.count("['committed', 'committed', 'committed']") == 2, output
     seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
     files = contents(tmp_path / "out")
@@ -167,7 +169,68 @@ def test_a_disk_without_hard_links(server: Any, project: str, tmp_path: Path) ->
     assert not list(tmp_path.glob("wandb/*/wandb_ckpt/*/*/content"))
 
 
-def test_no_room_for_a_folder_beside_the_file(start_run: Any, tmp_path: Path) -> None:
+# What must be put in the way of a rename, and what is trained on with it.
+IN_PLACE = {
+    "a file that is mounted": """
+        open("out/m.keras", "w").close()
+        open("volume", "w").close()
+        disks.bind("volume", "out/m.keras") if mounts else disks.refuse(disks.RENAMES, errno.EBUSY)
+    """,
+    "a file system that renames nothing": "disks.refuse(disks.RENAMES, errno.ENOSYS)",
+    "a folder that can't be written to": """
+        open("out/m.keras", "w").close()
+        os.chmod("out", 0o555)
+        disks.obey_permissions()
+    """,
+}
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("place", IN_PLACE)
+def test_where_nothing_can_be_put_in_place(
+    server: Any, project: str, tmp_path: Path, place: str, background: bool
+) -> None:
+    """fit goes on as with Keras's own callback, each version is what was saved, and one line says what is missing."""
+    body = f"""
+    import errno, hashlib
+    os.mkdir("out")
+    wandb.init()
+    {textwrap.dedent(IN_PLACE[place]).strip().replace(chr(10), chr(10) + "    ")}
+    fit(keras.callbacks.ModelCheckpoint("out/m.keras"))
+    callback = WandbModelCheckpoint("out/m.keras", save_on_background={background})
+    digests = []
+    note = lambda: (callback._wind_up(), digests.append(hashlib.sha256(open("out/m.keras", "rb").read()).hexdigest()))
+    fit(callback, *(At(epoch, note) for epoch in range(3)))
+    print(states(callback), os.listdir("out"), *digests, flush=True)
+    """
+    output = run(body, tmp_path, project)
+    assert "['committed', 'committed', 'committed'] ['m.keras']" in output, output
+    assert output.count(f"Saves in {tmp_path}/out are not atomic") == 1, output
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert [version.files["m.keras"] for version in seen] == output.split("['m.keras'] ")[1].split()[:3]
+
+
+def test_another_disk_without_any_links(server: Any, project: str, tmp_path: Path) -> None:
+    """Bytes that can neither be moved to the run's folder nor be linked from there are copied, and published."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        assert os.stat(elsewhere).st_dev != os.stat(tmp_path).st_dev
+        body = f"""
+        wandb.init()
+        disks.refuse(disks.LINKS + disks.SYMLINKS)
+        callback = WandbModelCheckpoint("{elsewhere}/{{epoch}}.keras")
+        fit(callback)
+        print(states(callback), flush=True)
+        """
+        assert "['committed', 'committed', 'committed']" in run(body, tmp_path, project)
+        files = contents(Path(elsewhere))
+        assert sorted(os.listdir(elsewhere)) == list(files) == ["1.keras", "2.keras", "3.keras"]
+    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
+    assert [version.files for version in seen] == [{name: digest} for name, digest in files.items()]
+
+
+def test_no_room_for_a_folder_beside_the_file(
+    start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Where a save can't be written aside, the parent writes the file itself, and a copy of it is published."""
     deep = tmp_path / "deep"
     while (room := 4075 - len(str(deep))) > 1:
@@ -180,5 +243,6 @@ def test_no_room_for_a_folder_beside_the_file(start_run: Any, tmp_path: Path) ->
         seen = versions(run.path, tmp_path / "fetched")
         assert len(seen) == 2
         assert seen[-1].files == {"m.keras": contents(deep)["m.keras"]}
+        assert caplog.text.count("are not atomic") == 1
     finally:
         shutil.rmtree(tmp_path / "deep")

@@ -1,10 +1,11 @@
 """kill -9 at every single step from a save to its snapshot: no step leaves half a checkpoint, or bytes for ever."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from wandb_ckpt._process import this_process
 from wandb_ckpt._record import Draft, Record, RunFacts
 from wandb_ckpt._snapshot import Snapshot, freeze
 
-STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "open", "shutil.copyfile")
+STEPS = (
+    *("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.utime", "os.chmod"),
+    *("open", "shutil.copyfile"),
+)
 RUN = RunFacts(id="r1", entity="e", project="p", base_url="http://localhost", offline=False)
 OLD, NEW = b"the old checkpoint", b"the new one"
 
@@ -40,8 +44,8 @@ def save(folder: Path, home: Path, *, copy: bool, apart: bool) -> Snapshot:
     return freeze(Save(str(folder / "m.keras"), private), home, note=note, copy=copy)
 
 
-def killed_at(step: int, folder: Path, home: Path, *, copy: bool, apart: bool, release: bool) -> bool:
-    """Saves in a process that is killed before a step; returns whether it came that far."""
+def killed_at(step: int, work: Callable[[Callable[[], None]], None]) -> bool:
+    """Works in a process that is killed before a step, counted as soon as it says so; returns if it came that far."""
     pid = os.fork()
     if pid == 0:
         steps = iter(range(step))
@@ -50,14 +54,14 @@ def killed_at(step: int, folder: Path, home: Path, *, copy: bool, apart: bool, r
             if event in STEPS and next(steps, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        if not release:
-            sys.addaudithook(count)
-        snapshot = save(folder, home, copy=copy, apart=apart)
-        if release:
-            sys.addaudithook(count)
-            snapshot.release()
+        work(lambda: sys.addaudithook(count))
         os._exit(0)
     return os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def use_exchange(exchange: bool) -> None:
+    """Has this process believe, if told so, that its system can't exchange two folders in one step."""
+    sys.platform = sys.platform if exchange else "darwin"
 
 
 @pytest.fixture(params=["on the same disk", "on another disk"])
@@ -74,10 +78,19 @@ def test_killed_before_every_step(folder: Path, tmp_path: Path, copy: bool, apar
     """The file is the old one or the new one, a snapshot has its record and all its bytes, the rest is swept."""
     step, is_alive = 0, False
     (tmp_path / "run" / "wandb_ckpt" / "a").mkdir(parents=True)
+
+    def work(begin: Callable[[], None]) -> None:
+        if not release:
+            begin()
+        snapshot = save(folder, home, copy=copy, apart=apart)
+        if release:
+            begin()
+            snapshot.release()
+
     while not is_alive:
         folder.joinpath("m.keras").write_bytes(OLD)
         home = tmp_path / "run" / "wandb_ckpt" / "a" / f"{step}"
-        is_alive = not killed_at(step, folder, home, copy=copy, apart=apart, release=release)
+        is_alive = not killed_at(step, work)
         finish_killed_saves(folder)
         finish_killed_saves(home.parent)
         assert contents(folder).keys() == {"m.keras"}
@@ -93,3 +106,64 @@ def test_killed_before_every_step(folder: Path, tmp_path: Path, copy: bool, apar
         assert os.listdir(folder) == ["m.keras"]
         step += 1
     assert step > (2 if release else 8)
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_killed_before_every_step(tmp_path: Path, exchange: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A SavedModel is the old one or the new one, whole, with what others keep in it; also without an exchange."""
+    parts = ("saved_model.pb", "variables/variables.index", "notes/a.txt", "log.csv")
+
+    def fill(folder: Path, names: tuple[str, ...], data: bytes) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+
+    def work(begin: Callable[[], None]) -> None:
+        use_exchange(exchange)
+        private = PrivateFolder(str(tmp_path / "saved"))
+        fill(private.partial / "saved", parts[:2], NEW)
+        begin()
+        private.place()
+
+    step, is_alive, ends = 0, False, set()
+    while not is_alive:
+        shutil.rmtree(tmp_path / "saved", ignore_errors=True)
+        fill(tmp_path / "saved", parts, OLD)
+        is_alive = not killed_at(step, work)
+        finish_killed_saves(tmp_path)
+        found = {name: (tmp_path / "saved" / name).read_bytes() for name in parts}
+        assert found in ({**dict.fromkeys(parts, OLD), **dict.fromkeys(parts[:2], data)} for data in (OLD, NEW))
+        assert os.listdir(tmp_path) == ["saved"] or is_alive
+        ends.add(found["saved_model.pb"])
+        step += 1
+    assert ends == {OLD, NEW}
+    assert step > 8
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_bytes_that_come_home_killed_before_every_step(tmp_path: Path, exchange: bool) -> None:
+    """The bytes are where the record says at every moment while they are copied to it; then all are there."""
+    step, is_alive = 0, False
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        while not is_alive:
+            home = tmp_path / "run" / "wandb_ckpt" / "a" / f"{step}"
+            snapshot = save(Path(elsewhere), home, copy=False, apart=True)
+
+            def work(begin: Callable[[], None], snapshot: Snapshot = snapshot) -> None:
+                use_exchange(exchange)
+                begin()
+                snapshot.bring_home()
+
+            is_alive = not killed_at(step, work)
+            record = _record.read(home)
+            assert record is not None
+            assert [file.path.read_bytes() for file in record.draft.snapshot.files] == [NEW]
+            record.draft.snapshot.bring_home()
+            finish_killed_saves(Path(elsewhere))
+            assert contents(home / "content").keys() == {"m.keras"}
+            assert (home / "content").resolve().is_relative_to(home)
+            step += 1
+        assert step > 5
+        snapshot.release()
+        assert not home.exists()

@@ -5,6 +5,7 @@ A save is written into a private folder beside its target:
     .wandb_ckpt-<host>-<pid>-<random>/partial/<name>…   while it is written
     .wandb_ckpt-<host>-<pid>-<random>/content/<name>…   once it is complete: never written again
     .wandb_ckpt-<host>-<pid>-<random>/placing/<name>…   the same inodes, on their way to the target
+    .wandb_ckpt-<host>-<pid>-<random>/previous/<name>…  a folder that makes room, where two can't be exchanged
 
 Bytes that stay beside their target, because the run's folder is on another file system, are in a folder of their own:
 
@@ -16,16 +17,20 @@ import ctypes
 import errno
 import filecmp
 import glob
+import logging
 import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from wandb_ckpt._process import is_alive
+
+logger = logging.getLogger("wandb_ckpt")
 
 PREFIX, KEPT_PREFIX = ".wandb_ckpt-", ".wandb_ckpt_snapshot-"
 
@@ -54,15 +59,44 @@ class PrivateFolder:
         self.content = self.root / "content"
         self.partial.mkdir()
 
-    def place(self) -> None:
-        """Puts what was written to `partial` at the target, and keeps the same bytes in `content`."""
+    def place(self) -> OSError | None:
+        """Puts what was written to `partial` at the target, and keeps the same bytes in `content`.
+
+        Returns:
+            `None`; or why that can't be done in one step there. The target was then written in place, as Keras does.
+
+        Raises:
+            OSError: The target can't be written in place either, or a disk is full.
+        """
         _keep_mode(self.target, self.partial / self.name)
-        self.partial.rename(self.content)
+        try:
+            self.partial.rename(self.content)
+            self._place_content()
+        except OSError as error:
+            # Room that is lacking is lacking in place, too: better an old checkpoint than half of a new one.
+            if isinstance(error, IsADirectoryError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._write_in_place()
+            return error
+        return None
+
+    def _place_content(self) -> None:
         linked = self.root / "linked"
         link_tree(self.content, linked)
         if (linked / self.name).exists():
             (linked / self.name).rename(linked / self.target.name)
-        _place_all(linked.rename(self.root / "placing"), self.target.parent)
+        placing = linked.rename(self.root / "placing")
+        for entry in _in_order(placing):
+            _place_one(entry, self.target.parent / entry.name)
+        shutil.rmtree(placing, ignore_errors=True)
+
+    def _write_in_place(self) -> None:
+        if self.partial.exists():
+            move(self.partial, self.content)
+        for entry in _in_order(self.content):
+            write_in_place(entry, self.target if entry.name == self.name else self.target.parent / entry.name)
+        for rest in ("linked", "placing"):
+            shutil.rmtree(self.root / rest, ignore_errors=True)
 
     def remove(self) -> None:
         """Removes the folder and what is in it; the target stays."""
@@ -76,32 +110,57 @@ def new_root(folder: Path, prefix: str = PREFIX) -> Path:
 
 def link_tree(source: Path, target: Path) -> None:
     """Gives every file under `source` a second name under `target`; copies where hard links fail."""
-    shutil.copytree(source, target, copy_function=_link_or_copy)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _give_all(source, target, _link_or_copy)
+
+
+def move(source: Path, target: Path) -> Path:
+    """Moves a file or folder, and returns the target; copies it where nothing can be renamed (some FUSE systems)."""
+    try:
+        return source.rename(target)
+    except OSError:
+        write_in_place(source, target)
+        if source.is_dir():
+            shutil.rmtree(source, ignore_errors=True)
+        else:
+            source.unlink()
+        return target
+
+
+def write_in_place(source: Path, target: Path) -> None:
+    """Writes a file, or all files of a folder, over those that are there."""
+    _give_all(source, target, _write_over)
 
 
 def finish_killed_saves(folder: Path) -> None:
     """Finishes what a killed process was putting in place in `folder`, and sweeps what it left half written.
 
     A save that was complete is put in place, because a TF prefix is several files, and the kill may have come
-    between two of them; unless something newer is there by now.
+    between two of them; unless something newer is there by now. What can't be put in place stays, and is named.
     """
     for root in _left_by_dead_processes(folder):
-        placing = root / "placing"
-        if placing.is_dir():
-            _finish(placing, root / "content", folder)
-        shutil.rmtree(root, ignore_errors=True)
+        try:
+            _finish(root, folder)
+        except OSError as error:
+            logger.warning("A killed process left a checkpoint in %s that can't be put in place: %s", root, error)
+        else:
+            shutil.rmtree(root, ignore_errors=True)
     for kept in _left_by_dead_processes(folder, KEPT_PREFIX):
         if _is_homeless(kept / "home"):
             shutil.rmtree(kept, ignore_errors=True)
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Swaps two folders, or links to them: atomically where the kernel can, else with two renames."""
-    if not _renameat2_exchange(one, other):
-        aside = one.with_name(f"{one.name}.previous")
-        other.rename(aside)
-        one.rename(other)
-        aside.rename(one)
+def exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders, or links to them, in one step; returns whether that can be done here."""
+    # Python has no binding for renameat2(2); without RENAME_EXCHANGE a folder can't be replaced atomically.
+    if sys.platform != "linux":
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # musl, an old glibc
+        return False
+    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
 
 
 def give_memory_back(path: Path) -> None:
@@ -122,13 +181,24 @@ def _is_homeless(link: Path) -> bool:
     return not link.exists() and link.readlink().parent.is_dir()
 
 
-def _finish(placing: Path, content: Path, folder: Path) -> None:
-    for entry in _in_order(placing):
+def _finish(root: Path, folder: Path) -> None:
+    for entry in _in_order(root / "placing"):
         target = folder / entry.name
-        if entry.is_dir() and not any(_is_same_tree(entry, new) for new in content.iterdir()):
+        if entry.is_dir() and not any(_is_same_tree(entry, new) for new in (root / "content").iterdir()):
             _carry_over(entry, target)  # the swap was done: this is the old folder
-        elif _newest(target) <= _newest(entry):
-            _place_one(entry, target)
+        elif _newest(target) <= _newest(entry) or _is_begun(target, entry):
+            _place_or_write(entry, target)
+    for old in (root / "previous").glob("*"):
+        _carry_over(old, folder / old.name)
+
+
+def _is_begun(target: Path, source: Path) -> bool:
+    """Returns whether a file is the beginning of another one: a kill has left that of writing it in place."""
+    if not (target.is_file() and source.is_file()) or target.stat().st_size >= source.stat().st_size:
+        return False
+    with target.open("rb") as begun, source.open("rb") as whole:
+        chunks = iter(partial(begun.read, 1 << 20), b"")
+        return all(whole.read(len(chunk)) == chunk for chunk in chunks)
 
 
 def _is_same_tree(one: Path, other: Path) -> bool:
@@ -156,22 +226,14 @@ def _left_by_dead_processes(folder: Path, prefix: str = PREFIX) -> Iterator[Path
             yield root
 
 
-def _place_all(placing: Path, folder: Path) -> None:
-    for entry in _in_order(placing):
-        _place_one(entry, folder / entry.name)
-    placing.rmdir()
-
-
 def _in_order(placing: Path) -> list[Path]:
     """Returns the entries in the order of placing: a TF prefix's index and `checkpoint` file after its data."""
-    return sorted(placing.iterdir(), key=lambda path: (path.name == "checkpoint", path.suffix == ".index"))
+    return sorted(placing.glob("*"), key=lambda path: (path.name == "checkpoint", path.suffix == ".index"))
 
 
 def _place_one(entry: Path, target: Path) -> None:
     if entry.is_dir() and target.is_dir():
-        exchange(entry, target)
-        _carry_over(entry, target)
-        shutil.rmtree(entry)
+        _replace_folder(entry, target)
     elif target.is_dir():
         # The words that ModelCheckpoint looks for to say that the path is a folder.
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
@@ -179,36 +241,70 @@ def _place_one(entry: Path, target: Path) -> None:
         entry.replace(target)
 
 
+def _place_or_write(entry: Path, target: Path) -> None:
+    try:
+        _place_one(entry, target)
+    except IsADirectoryError:
+        raise
+    except OSError:
+        write_in_place(entry, target)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Puts a folder where another one is: atomically where the kernel can, else with two renames."""
+    old = new
+    if not exchange(new, target):
+        old = new.parent.with_name("previous") / new.name
+        old.parent.mkdir(exist_ok=True)
+        target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+    _carry_over(old, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _carry_over(old: Path, new: Path) -> None:
     """Moves what others keep in a SavedModel's folder (logs, notes) from the old folder to the new one."""
     for entry in old.iterdir():
         if entry.name not in _SAVED_MODEL and not (new / entry.name).exists():
+            new.mkdir(exist_ok=True)  # somebody may have removed it after a kill
             entry.rename(new / entry.name)
 
 
-def _renameat2_exchange(one: Path, other: Path) -> bool:
-    # Python has no binding for renameat2(2); without RENAME_EXCHANGE a folder can't be replaced atomically.
-    if sys.platform != "linux":
-        return False
-    at_fdcwd, rename_exchange = -100, 2
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):  # musl, an old glibc
-        return False
-    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
+def _give_all(source: Path, target: Path, give: Callable[[Path, Path], None]) -> None:
+    """Gives a file, or each file of a folder, to a target."""
+    # Not `shutil.copytree`, whose error hides the number of what went wrong, and which needs folders with times.
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for entry in source.iterdir():
+            _give_all(entry, target / entry.name, give)
+    else:
+        give(source, target)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except OSError:  # no hard links here (FAT, some network file systems)
-        shutil.copy(source, target)
-        with suppress(OSError):  # the same time tells later that the file is still the one that was saved
-            shutil.copystat(source, target)
+        _copy(source, target)
+
+
+def _write_over(source: Path, target: Path) -> None:
+    if not (target.exists() and target.samefile(source)):
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with suppress(OSError):  # the same time tells later that the file is still the one that was saved
+        shutil.copystat(source, target)
 
 
 def _keep_mode(old: Path, new: Path) -> None:
     # The parent writes into the existing file, which keeps its permissions; a new file must be given them.
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # there is none yet, or permissions can't be given here
         if old.is_file():
             shutil.copymode(old, new)

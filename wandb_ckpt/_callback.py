@@ -136,7 +136,9 @@ class PublishingMixin(RepairsMixin):
         self._given_model = model
         self._forget_undecided()
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
-        self._observer = SaveObserver(self.model, self._background.take if self._background else None)
+        self._observer = SaveObserver(
+            self.model, self._background.take if self._background else None, self._warn_once
+        )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the run, and finishes what a killed process left half done.

@@ -3,6 +3,7 @@
 It owns the saves that were made and not yet collected.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves, give_memory_back
+
+logger = logging.getLogger("wandb_ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,18 @@ class SaveObserver:
     Args:
         model: The real model.
         take_picture: Returns a picture of the model as it is now, to be saved later; `None` to save it at once.
+        warn: Says something once.
     """
 
-    def __init__(self, model: Any, take_picture: Callable[[], Picture | None] | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        take_picture: Callable[[], Picture | None] | None = None,
+        warn: Callable[[str], None] = logger.warning,
+    ) -> None:
         self._observed = model
         self._take_picture = take_picture
+        self._warn = warn
         self._saves: list[Save | LaterSave] = []
         self._tidied: set[Path] = set()
 
@@ -75,7 +85,7 @@ class SaveObserver:
         return getattr(self._observed, name)
 
     def __reduce__(self) -> tuple[type["SaveObserver"], tuple[Any, ...]]:
-        return SaveObserver, (self._observed, self._take_picture)
+        return SaveObserver, (self._observed, self._take_picture, self._warn)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves the whole model, as `model.save` does."""
@@ -101,21 +111,30 @@ class SaveObserver:
             self._saves.append(LaterSave(path, partial(self._made, save, path, args, kwargs)))
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
-        folder = None if "://" in path else self._private_folder(path)
+        folder, reason = (None, None) if "://" in path else self._private_folder(path)
         if folder is None:
             save(path, *args, **kwargs)
         else:
             give_memory_back(folder.target)  # to what replaces it
-            _save_atomically(save, folder, args, kwargs)
+            reason = _save_atomically(save, folder, args, kwargs)
+        if reason is not None:
+            self._say_in_place(path, reason)
         return Save(path, folder)
 
-    def _private_folder(self, path: str) -> PrivateFolder | None:
+    def _private_folder(self, path: str) -> tuple[PrivateFolder | None, OSError | None]:
         try:
             self._tidy(Path(os.path.realpath(path)).parent)
-            return PrivateFolder(path)
-        except OSError:
+            return PrivateFolder(path), None
+        except OSError as error:
             # The parent may still be able to write into an existing file; what is wrong is for it to say.
-            return None
+            return None, error
+
+    def _say_in_place(self, path: str, reason: OSError) -> None:
+        self._warn(
+            f"Saves in {Path(path).absolute().parent} are not atomic, because they can only be written in place "
+            f"({reason.strerror or reason}): a process that is killed in mid-save leaves a damaged file there. "
+            "What is published is a copy. Save to another folder to have atomic saves."
+        )
 
     def _tidy(self, folder: Path) -> None:
         if folder not in self._tidied:
@@ -123,10 +142,10 @@ class SaveObserver:
             finish_killed_saves(folder)
 
 
-def _save_atomically(save: Callable[..., Any], folder: PrivateFolder, args: Any, kwargs: Any) -> None:
+def _save_atomically(save: Callable[..., Any], folder: PrivateFolder, args: Any, kwargs: Any) -> OSError | None:
     try:
         save(str(folder.partial / folder.name), *args, **kwargs)
-        folder.place()
+        return folder.place()
     except BaseException:
         folder.remove()
         raise

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from wandb_ckpt._atomic import move
 from wandb_ckpt._checkpoint import Checkpoint
 from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._process import Owner
@@ -94,7 +95,7 @@ class Record:
 
 
 def write(record: Record) -> None:
-    """Puts a record into the snapshot's folder, in one step.
+    """Puts a record into the snapshot's folder, in one step where that can be done.
 
     It is not flushed to the disk, for it is written while training waits: after a loss of power the bytes are there,
     and it may not be.
@@ -105,7 +106,7 @@ def write(record: Record) -> None:
     file = record.draft.snapshot.root / NAME
     aside = file.with_suffix(".new")
     aside.write_text(json.dumps(encoded(record)), encoding="utf-8")
-    aside.replace(file)
+    move(aside, file)
 
 
 def read(folder: Path) -> Record | None:

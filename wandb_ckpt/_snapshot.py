@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_ckpt._atomic import KEPT_PREFIX, exchange, new_root
+from wandb_ckpt._atomic import KEPT_PREFIX, exchange, move, new_root
 from wandb_ckpt._observer import Save
 
 
@@ -89,13 +89,18 @@ class Snapshot:
         Raises:
             OSError: There is no room for them.
         """
-        content = self.root / "content"
-        if content.is_symlink():
-            elsewhere, copied = content.resolve(), self.root / "copied"
+        content, copied = self.root / "content", self.root / "copied"
+        elsewhere = content.resolve()
+        if content.is_symlink() and elsewhere != copied.resolve():
             shutil.rmtree(copied, ignore_errors=True)
             shutil.copytree(elsewhere, copied)
-            exchange(content, copied)
-            copied.unlink()
+            if exchange(content, copied):
+                copied.unlink()
+            else:  # a link can be replaced in one step everywhere, by another one
+                link = self.root / "content.new"
+                link.unlink(missing_ok=True)
+                link.symlink_to(copied.name, target_is_directory=True)
+                link.replace(content)
             shutil.rmtree(elsewhere.parent, ignore_errors=True)
 
     def release(self) -> None:
@@ -141,31 +146,36 @@ def _moved(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) 
         return root.rename(home)
     except OSError as error:
         if error.errno != errno.EXDEV:
-            raise
-    # Another file system: the bytes stay beside the checkpoint, for a copy would hold training.
-    aside = new_root(home.parent)
+            return move(root, home)
     try:
-        (aside / "content").symlink_to(_kept(root, home) / "content", target_is_directory=True)
+        return _left_beside(root, name, home, note)
+    except OSError:
+        if not (root / "content").exists():
+            raise
+        return move(root, home)  # one of the two file systems has no links
+
+
+def _left_beside(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) -> Path:
+    """Leaves the bytes beside the checkpoint, on another file system, for a copy would hold training."""
+    # Under another name, for what a killed process leaves under the first one is taken for an unfinished save.
+    kept, aside = new_root(root.parent, KEPT_PREFIX).resolve(), new_root(home.parent)
+    try:
+        (kept / "home").symlink_to(home.absolute(), target_is_directory=True)
+        (aside / "content").symlink_to(kept / "content", target_is_directory=True)
+        move(root / "content", kept / "content")
+        shutil.rmtree(root, ignore_errors=True)
         note(_snapshot(aside, name))
         return aside.rename(home)
     except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
+        for folder in (kept, aside):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _kept(root: Path, home: Path) -> Path:
-    # Under another name, for what a killed process leaves under the first one is taken for an unfinished save.
-    kept = new_root(root.parent, KEPT_PREFIX).resolve()
-    (kept / "home").symlink_to(home.absolute(), target_is_directory=True)
-    (root / "content").rename(kept / "content")
-    shutil.rmtree(root, ignore_errors=True)
-    return kept
 
 
 def _replace_by_copies(root: Path) -> None:
     shutil.copytree(root / "content", root / "copied")
     shutil.rmtree(root / "content")
-    (root / "copied").rename(root / "content")
+    move(root / "copied", root / "content")
 
 
 def _copied(path: Path, folder: Path) -> Path:
