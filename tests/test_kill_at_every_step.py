@@ -30,7 +30,7 @@ OLD, NEW = b"the old checkpoint", b"the new one"
 def note(snapshot: Snapshot) -> None:
     """Writes the record of a snapshot."""
     checkpoint = Checkpoint(path="m.keras", format="keras", epoch=1, batch=None, monitor="loss")
-    _record.write(Record(Draft(RUN, "a", checkpoint, snapshot, (), {}, "m.keras"), this_process()))
+    _record.write(Record(Draft(RUN, "a", checkpoint, Path("m.keras"), snapshot, (), {}, "m.keras"), this_process()))
 
 
 def save(folder: Path, home: Path, *, copy: bool, apart: bool) -> Snapshot:

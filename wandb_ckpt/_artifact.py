@@ -64,9 +64,23 @@ def is_disabled(run: "wandb.Run") -> bool:
     return bool(run.disabled)
 
 
+def sync_folder(run: "wandb.Run") -> Path:
+    """Returns the run's own folder on this disk, absolute, whatever the working directory is by now.
+
+    With `wandb.init(dir="logs")`, wandb's settings keep a relative path. The run's log tells where it led when the
+    run began, because Python opens each log by its absolute path.
+    """
+    folder = Path(run.settings.sync_dir)
+    if folder.is_absolute():
+        return folder
+    handlers = logging.getLogger("wandb").handlers
+    logs = (Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler))
+    return next((log.parents[1] for log in logs if log.parents[1].name == folder.name), folder.absolute())
+
+
 def run_folder(run: "wandb.Run") -> Path:
-    """Returns this package's folder in the run's own folder on this disk, which nothing uploads by itself."""
-    return Path(run.settings.sync_dir) / "wandb_ckpt"
+    """Returns this package's folder in the run's own folder, which nothing uploads by itself."""
+    return sync_folder(run) / "wandb_ckpt"
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -109,8 +123,8 @@ def keep_record(publication: Publication, digest: str = "") -> None:
     try:
         _record.write(Record(draft, this_process(), digest))
     except OSError as error:
-        path = publication.checkpoint.path
-        logger.warning("No later process will know how to publish %s, should this one not do it: %s", path, error)
+        place = publication.place
+        logger.warning("No later process will know how to publish %s, should this one not do it: %s", place, error)
 
 
 def prepare(publication: Publication) -> "wandb.Artifact":

@@ -15,7 +15,7 @@ from wandb_ckpt._decision import aliases_for, is_better
 from wandb_ckpt._destination import Destination, find_destination
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._naming import check_aliases, check_artifact_name
-from wandb_ckpt._observer import LaterSave, Save, SaveObserver
+from wandb_ckpt._observer import LaterSave, Save, SaveObserver, place_of
 from wandb_ckpt._order import Order, Orders
 from wandb_ckpt._pending import sweep_in_background
 from wandb_ckpt._publisher import Outcome, Publisher
@@ -272,8 +272,9 @@ class PublishingMixin(RepairsMixin):
         best = destination.tracker.best
         checkpoint = self._checkpoint(save, destination, batch, logs)
         aliases = aliases_for(checkpoint, self._aliases)
-        index = self._publisher.announce(checkpoint, destination.name, aliases)
-        return Order(index, run, destination, checkpoint, aliases, best, parents_best)
+        place = place_of(save.path)
+        index = self._publisher.announce(checkpoint, place, destination.name, aliases)
+        return Order(index, run, destination, checkpoint, place, aliases, best, parents_best)
 
     def _forget_lost(self) -> None:
         """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
@@ -286,7 +287,7 @@ class PublishingMixin(RepairsMixin):
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
         name = self._artifact_name or (self._destination.name if self._destination else "checkpoint")
-        self._publisher.fail(self._publisher.announce(checkpoint, name, ()), reason)
+        self._publisher.fail(self._publisher.announce(checkpoint, place_of(save.path), name, ()), reason)
 
     def _checkpoint(
         self, save: Save | LaterSave, destination: Destination, batch: int | None, logs: Mapping[str, Any]
@@ -350,7 +351,7 @@ class PublishingMixin(RepairsMixin):
         for record in _resume.take_over(run, destination.name):
             draft = record.draft.with_run(run)
             self._remember(draft.checkpoint, destination)
-            index = self._publisher.announce(draft.checkpoint, draft.name, draft.aliases)
+            index = self._publisher.announce(draft.checkpoint, draft.place, draft.name, draft.aliases)
             self._publisher.submit(index, draft, destination.earlier.ask)
         if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
             sweep_in_background(run)

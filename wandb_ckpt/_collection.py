@@ -13,7 +13,7 @@ from typing import Any
 import wandb
 
 from wandb_ckpt import _pending
-from wandb_ckpt._artifact import active_run, is_disabled
+from wandb_ckpt._artifact import active_run, is_disabled, sync_folder
 from wandb_ckpt._join import join, joined_name
 from wandb_ckpt._naming import default_artifact_name
 from wandb_ckpt._record import Record
@@ -201,7 +201,7 @@ def _completed(ref: Ref, run: "wandb.Run | None") -> Ref:
     if ref.name is None and run is not None and run.offline:
         raise CheckpointNotFoundError(
             f"{ref.version!r} is no alias of a checkpoint that this offline run left on this disk; versions come "
-            f"to be when `wandb sync {run.settings.sync_dir}` uploads it. Take an alias such as 'best' or 'latest', "
+            f"to be when `wandb sync {sync_folder(run)}` uploads it. Take an alias such as 'best' or 'latest', "
             "or sync first and write the ref in full."
         )
     if run is None or run.offline or (ref.project and ref.entity):

@@ -61,7 +61,7 @@ class _Files:
     def after(self, publication: Publication, rule: Rule) -> None:
         """See `LocalFiles.after`."""
         checkpoint = publication.checkpoint
-        root = Path(checkpoint.path).absolute()
+        root = publication.place
         if checkpoint.is_best:
             self._nobody_is_best()
         self._add(_Written(root, _in_place(root, publication.snapshot), _candidate(checkpoint)))

@@ -21,7 +21,7 @@ class Save:
     """One save that the parent made.
 
     Attributes:
-        path: The path as the parent named it.
+        path: Where it is: as the parent named it, or, where it was made later, absolute.
         folder: The private folder with the frozen bytes; `None` where none could be made, so that the
             parent's own file is all there is.
     """
@@ -108,7 +108,8 @@ class SaveObserver:
             self._saves.append(self._made(getattr(self._observed, method), path, args, kwargs))
         else:
             save = partial(picture.save, method)
-            self._saves.append(LaterSave(path, partial(self._made, save, path, args, kwargs)))
+            # By then the process may be in another folder than where the parent wanted the file.
+            self._saves.append(LaterSave(path, partial(self._made, save, str(place_of(path)), args, kwargs)))
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
         folder, reason = (None, None) if "://" in path else self._private_folder(path)
@@ -140,6 +141,11 @@ class SaveObserver:
         if folder not in self._tidied:
             self._tidied.add(folder)
             finish_killed_saves(folder)
+
+
+def place_of(path: str) -> Path:
+    """Returns where a save to `path` goes now, absolute; a path in a remote store as it is."""
+    return Path(path) if "://" in path else Path(path).absolute()
 
 
 def _save_atomically(save: Callable[..., Any], folder: PrivateFolder, args: Any, kwargs: Any) -> OSError | None:

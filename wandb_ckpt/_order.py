@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt import _artifact
@@ -26,6 +27,7 @@ class Order:
 
     Attributes:
         index: The checkpoint's number with the publisher.
+        place: Where the parent saves it, absolute.
         best: The best value before it.
         parents_best: What the parent had as the best value before it.
     """
@@ -34,6 +36,7 @@ class Order:
     run: "wandb.Run"
     destination: Destination
     checkpoint: Checkpoint
+    place: Path
     aliases: tuple[str, ...]
     best: float | None
     parents_best: Any
@@ -123,6 +126,7 @@ class Orders:
             order.run,
             order.destination.name,
             order.checkpoint,
+            order.place,
             snapshot,
             order.aliases,
             self._metadata,

@@ -88,7 +88,7 @@ def find(*paths: Path) -> tuple[Pending, ...]:
 def of(run: "wandb.Run", name: str) -> tuple[Pending, ...]:
     """Returns what is pending of one artifact of a run beside the run's own folder, oldest first."""
     facts = _artifact.run_facts(run)
-    found = find(Path(run.settings.sync_dir).parent)
+    found = find(_artifact.sync_folder(run).parent)
     return tuple(each for each in found if (each.record.draft.run, each.record.draft.name) == (facts, name))
 
 
@@ -133,11 +133,11 @@ def sweep_in_background(run: "wandb.Run") -> None:
 
     It looks beside the run's own folder, and only at what is for the run's server.
     """
-    threading.Thread(target=_sweep, args=(run,), name="wandb_ckpt_sweep", daemon=True).start()
+    here = _artifact.sync_folder(run).parent
+    threading.Thread(target=_sweep, args=(run, here), name="wandb_ckpt_sweep", daemon=True).start()
 
 
-def _sweep(run: "wandb.Run") -> None:
-    here = Path(run.settings.sync_dir).parent
+def _sweep(run: "wandb.Run", here: Path) -> None:
     try:
         for folder in here.glob("*/wandb_ckpt/*/"):
             finish_killed_saves(folder)  # what was not yet a snapshot when its process was killed

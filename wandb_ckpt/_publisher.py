@@ -48,7 +48,7 @@ class Outcome:
         state: `"pending"`; `"committed"` as `version`; `"offline"`, until `wandb sync` uploads it; `"failed"`.
         version: `"v3"`; only when committed.
         reason: Why it is still pending or failed.
-        path: Where its bytes are on this disk: the snapshot until it is committed, then the checkpoint.
+        path: Where its bytes are on this disk, absolute: the snapshot until it is committed, then the checkpoint.
     """
 
     checkpoint: Checkpoint
@@ -103,10 +103,10 @@ class Publisher:
         with self._lock:
             return tuple(self._outcomes)
 
-    def announce(self, checkpoint: Checkpoint, name: str, aliases: tuple[str, ...]) -> int:
+    def announce(self, checkpoint: Checkpoint, place: Path, name: str, aliases: tuple[str, ...]) -> int:
         """Takes note of a checkpoint that `submit` or `fail` follows for, and returns its number."""
         with self._lock:
-            self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", Path(checkpoint.path)))
+            self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", place))
             return len(self._outcomes) - 1
 
     def submit(self, index: int, publication: Publication, earlier_best: Callable[[], float | None]) -> None:
@@ -135,8 +135,7 @@ class Publisher:
         """Gives up waiting checkpoints where the disk would soon have no room for those to come."""
         needed = ROOM * newest.snapshot.size * (2 if newest.shard else 1)  # shards are bytes of their own
         while (free := shutil.disk_usage(newest.snapshot.root).free) < needed and (job := self._expendable()):
-            path = Path(job.publication.checkpoint.path)
-            self._outcomes[job.index] = replace(self._outcomes[job.index], path=path)
+            self._outcomes[job.index] = replace(self._outcomes[job.index], path=job.publication.place)
             job.publication.snapshot.release()
             self._finish(
                 job,
@@ -309,7 +308,7 @@ class Publisher:
         with self._lock:
             (self._waiting if job in self._waiting else self._in_flight).remove(job)
             outcome = self._outcomes[job.index]
-            path = Path(outcome.checkpoint.path) if state == "committed" else outcome.path
+            path = job.publication.place if state == "committed" else outcome.path
             outcome = replace(outcome, state=state, version=version, reason=reason, path=path)
             self._outcomes[job.index] = outcome
             self._last_progress = time.monotonic()

@@ -1,6 +1,6 @@
 """What the folder of a snapshot says of it: a small JSON file, by which a later process can publish it.
 
-Paths in it are relative to the folder, which may be moved, also to another machine.
+The paths of the bytes are relative to the folder, which may be moved, also to another machine.
 """
 
 import json
@@ -49,6 +49,7 @@ class Draft(Generic[RunT]):
     Attributes:
         run: The run that logs it.
         name: The artifact's name.
+        place: Where the parent saved it, absolute.
         aliases: The version's aliases.
         metadata: The user's own metadata.
         template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
@@ -59,6 +60,7 @@ class Draft(Generic[RunT]):
     run: RunT
     name: str
     checkpoint: Checkpoint
+    place: Path
     snapshot: Snapshot
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
@@ -139,6 +141,7 @@ def encoded(record: Record) -> dict[str, Any]:
         "digest": record.digest,
         "name": draft.name,
         "checkpoint": asdict(draft.checkpoint),
+        "place": str(draft.place),
         "files": files,
         "is_folder": snapshot.is_folder,
         "aliases": draft.aliases,
@@ -163,6 +166,7 @@ def decoded(values: Mapping[str, Any], folder: Path) -> Record:
         RunFacts(**values["run"]),
         values["name"],
         Checkpoint(**values["checkpoint"]),
+        Path(values["place"]),
         Snapshot(folder, files, values["is_folder"]),
         tuple(values["aliases"]),
         values["metadata"],

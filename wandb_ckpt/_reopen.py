@@ -64,7 +64,9 @@ def publish(publications: Sequence[Publication]) -> Results:
     # Synced after the other, a second offline folder of the run would otherwise blank what the first one said.
     kept = {"name": run.name, "config": dict(run.config), "summary": dict(run.summary)} if run.offline else {}
     order = {
-        "dir": run.settings.root_dir,
+        # Of the run itself only a relative path may be known. It is what holds wandb's folder, which has the run's,
+        # this package's, the artifact's and the snapshot's.
+        "dir": str(publications[0].snapshot.root.parents[4]),
         "is_ending": True,
         "is_new": False,
         "kept": json.loads(json.dumps(kept, default=str)),

@@ -70,7 +70,7 @@ class Server:
         *,
         any_key: bool = False,
     ) -> None:
-        self._wanted_dir = data_dir
+        self._wanted_dir = None if data_dir is None else Path(data_dir).absolute()
         self._host = host
         self._port = port
         self._any_key = any_key
