@@ -1,6 +1,7 @@
 """One real server for all tests of the client, and the real wandb client pointed at it."""
 
 import os
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ settings.load_profile("busy")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.update(WANDB_ERROR_REPORTING="false", WANDB_CONSOLE="off", WANDB_SILENT="true")
+os.environ.update(WANDB_INIT_TIMEOUT="250", WANDB_X_SERVICE_WAIT="250")
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +55,14 @@ def project(server: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def start_run(project: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Starts runs in the test's project, and finishes what the test leaves open."""
+def start_run(project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Starts runs in the test's project, and finishes what the test leaves open; `fit` ends when all is published."""
     import wandb
+
+    from wandb_ckpt import _publisher, _upkeep
+
+    monkeypatch.setattr(_publisher, "UPLOAD_PATIENCE", 250.0)
+    monkeypatch.setattr(_upkeep, "PATIENCE", 250.0)
 
     def start(**settings: Any) -> Any:
         return wandb.init(**{"project": project, "dir": tmp_path, **settings})
@@ -84,8 +91,17 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own_server(wandb_home: Path, tmp_path: Path) -> Iterator[OwnServer]:
+def port() -> Iterator[int]:
+    """A port for a server that comes and goes: nothing answers there meanwhile, and nobody else is given it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server's own socket has
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def own_server(wandb_home: Path, tmp_path: Path, port: int) -> Iterator[OwnServer]:
     """A server that a test may kill."""
-    server = OwnServer(tmp_path / "server-data")
+    server = OwnServer(tmp_path / "server-data", port)
     yield server
     server.kill()

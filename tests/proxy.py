@@ -29,7 +29,7 @@ class Proxy:
         self.pace = 0.0
         self.uploading = threading.Event()
         self.uploads: list[tuple[str, int]] = []
-        self._client = httpx.Client(base_url=target, timeout=60)
+        self._client = httpx.Client(base_url=target, timeout=None)
         proxy = self
 
         class Forward(BaseHTTPRequestHandler):

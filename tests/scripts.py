@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -25,9 +24,11 @@ import os, signal, sys, threading, time
 import numpy as np
 import keras
 import wandb
-from wandb_ckpt import WandbModelCheckpoint
+from wandb_ckpt import WandbModelCheckpoint, _preemption, _publisher, _upkeep
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a shell's `&`
+# On a busy machine everything may take its time; tests of these limits set limits of their own.
+_publisher.UPLOAD_PATIENCE = _upkeep.PATIENCE = _preemption.GRACE = 250
 
 x = np.linspace(0, 1, 64 * 4, dtype="float32").reshape(64, 4)
 y = x.sum(axis=1, keepdims=True)
@@ -64,20 +65,27 @@ model.compile("adam", "mse")
 class Script:
     """A script that runs, to be handled as a `subprocess.Popen`.
 
+    Its output ends when it does, although wandb-core, which may outlive it, holds the other end of the pipe. A `with`
+    block waits for its end, kills it where the test has failed, and kills what it has left behind.
+
     Args:
         path: The script.
         cwd: Where it runs.
         environ: Its environment.
+        anew: Whether it imports everything by itself.
     """
 
-    def __init__(self, path: Path, cwd: Path, environ: Mapping[str, str]) -> None:
-        out, into = os.pipe()
-        order = {"path": str(path), "cwd": str(cwd), "environ": dict(environ)}
+    def __init__(self, path: Path, cwd: Path, environ: Mapping[str, str], *, anew: bool = False) -> None:
+        from_test, to_script = os.pipe()
+        from_script, to_test = os.pipe()
+        order = {"path": str(path), "cwd": str(cwd), "environ": dict(environ), "anew": anew}
         self._server = socket.socket(socket.AF_UNIX)
         self._server.connect(_forkserver())
-        socket.send_fds(self._server, [json.dumps(order).encode()], [into])
-        os.close(into)
-        self.stdout = os.fdopen(out, encoding="utf-8")
+        socket.send_fds(self._server, [json.dumps(order).encode()], [from_test, to_test])
+        os.close(from_test)
+        os.close(to_test)
+        self.stdin = os.fdopen(to_script, "w", encoding="utf-8")
+        self.stdout = Output(from_script, self._server, self.poll)
         self._answers = self._server.makefile("r", encoding="utf-8")
         self.pid = int(self._answers.readline())
         self.returncode: int | None = None
@@ -85,9 +93,16 @@ class Script:
     def __enter__(self) -> "Script":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stdout.close()
-        self.wait()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self.kill()
+            print(self.communicate()[0])  # noqa: T201 - shown where the test fails
+        finally:
+            self.kill()
+            self.stdout.close()
+            self._answers.close()
+            self._server.close()
 
     def poll(self) -> int | None:
         """Returns the exit code, `None` while it runs."""
@@ -101,8 +116,6 @@ class Script:
             if not select.select([self._server], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
             self.returncode = int(self._answers.readline())
-            self._answers.close()
-            self._server.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -115,16 +128,64 @@ class Script:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
-        """Waits for its end, and returns the rest of its output."""
-        texts: list[str] = []
-        reader = threading.Thread(target=lambda: texts.append(self.stdout.read()), daemon=True)
-        reader.start()
-        reader.join(timeout)
-        if not texts:
-            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-        self.stdout.close()
+        """Ends its input, waits for its end, and returns the rest of its output.
+
+        Args:
+            timeout: How long it may say nothing, in seconds; by itself it has as long as the test.
+        """
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        output = self.stdout.read(timeout)
         self.wait(timeout)
-        return texts[0], None
+        return output, None
+
+
+class Output:
+    """What a script prints, line by line until the script is over.
+
+    Args:
+        descriptor: The end of a pipe.
+        news: Is ready to be read from when the script is over.
+        poll: Returns `None` while it runs.
+    """
+
+    def __init__(self, descriptor: int, news: socket.socket, poll: Callable[[], int | None]) -> None:
+        self._descriptor, self._news, self._poll = descriptor, news, poll
+        self._pending = b""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.readline, "")
+
+    def readline(self) -> str:
+        """Returns the next line as soon as it is whole; an empty one at the end."""
+        while b"\n" not in self._pending and self._more(None):
+            pass
+        line, newline, self._pending = self._pending.partition(b"\n")
+        return (line + newline).decode(errors="replace")
+
+    def read(self, timeout: float | None = None) -> str:
+        """Returns all that is still to come."""
+        while self._more(timeout):
+            pass
+        text, self._pending = self._pending.decode(errors="replace"), b""
+        return text
+
+    def close(self) -> None:
+        """Takes no more."""
+        os.close(self._descriptor)
+
+    def _more(self, timeout: float | None) -> bool:
+        """Waits for more, or for the end; returns whether it was not the end."""
+        is_over = self._poll() is not None
+        news = [] if is_over else [self._news]
+        ready, _, _ = select.select([self._descriptor, *news], [], [], 0 if is_over else timeout)
+        if not ready and not is_over:
+            raise subprocess.TimeoutExpired("the script", timeout or 0)
+        if self._descriptor not in ready:
+            return not is_over
+        piece = os.read(self._descriptor, 1 << 16)
+        self._pending += piece
+        return bool(piece)
 
 
 @cache
@@ -133,9 +194,12 @@ def _forkserver() -> str:
     address = f"{tempfile.mkdtemp(prefix='forkserver-')}/socket"
     command = [sys.executable, str(Path(__file__).with_name("forkserver.py")), address]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_inherited())
+    assert server.stdin is not None
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    atexit.register(server.communicate)  # ends its input
+    server.stdout.close()
+    atexit.register(server.wait)
+    atexit.register(server.stdin.close)  # comes first, and ends it
     return address
 
 
@@ -144,31 +208,26 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
 
 
-def script(body: str, folder: Path, project: str, run_id: str, *, prelude: str = PRELUDE, **environ: str) -> Any:
-    """Starts a script that begins with the prelude, in `folder`, with project and run in its environment.
-
-    Returns:
-        A `subprocess.Popen`, or a `Script`, which is one for what tests need and does not take the time to import.
-    """
+def script(body: str, folder: Path, project: str, run_id: str, *, prelude: str = PRELUDE, **environ: str) -> Script:
+    """Starts a script that begins with the prelude, in `folder`, with project and run in its environment."""
     path = folder / f"script-{len(list(folder.glob('script-*')))}.py"
     path.write_text(prelude + textwrap.dedent(body))
     variables = {"WANDB_PROJECT": project, "WANDB_RUN_ID": run_id, "WANDB_DIR": str(folder), "WANDB_SILENT": "false"}
-    variables = {**_inherited(), **variables, **environ}
-    if not any(name.startswith(_READ_BEFORE) for name in environ):
-        return Script(path, folder, variables)
-    return subprocess.Popen(
-        [sys.executable, str(path)],
-        cwd=folder,
-        env=variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    anew = any(name.startswith(_READ_BEFORE) for name in environ)
+    return Script(path, folder, {**_inherited(), **variables, **environ}, anew=anew)
 
 
 def run_script(body: str, folder: Path, project: str, run_id: str, **environ: str) -> tuple[int, str]:
     """Runs a script to its end and returns its exit code and output."""
-    process = script(body, folder, project, run_id, **environ)
-    output, _ = process.communicate(timeout=180)
-    return process.returncode, output
+    with script(body, folder, project, run_id, **environ) as process:
+        output, _ = process.communicate()
+    return process.wait(), output
+
+
+def ran(command: Sequence[str | Path], **settings: Any) -> "subprocess.CompletedProcess[str]":
+    """Runs a command to its end, which need not be that of what it has started, and returns its output."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, check=False, **settings)
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, out.read(), errors.read())

@@ -4,37 +4,39 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from scripts import Script, ran
 from training import contents
 
 SERVE = """
-import sys, time
+import sys
 from wandb_ckpt.server import Server
 server = Server(sys.argv[1], port=int(sys.argv[2])).start()
 print(server.url, server.api_key, flush=True)
-time.sleep(600)
+sys.stdin.read()  # to the end of the process that wants it
 """
 
 
 class OwnServer:
     """A server in a process of its own, that can be stopped, killed and started again at the same address."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir, self.port = data_dir, "0"
+    def __init__(self, data_dir: Path, port: int) -> None:
+        self.data_dir, self.port = data_dir, port
         self.start()
 
     def start(self) -> None:
-        """Starts it, at the address that it had before."""
-        command = [sys.executable, "-c", SERVE, str(self.data_dir), self.port]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        """Starts it."""
+        command = [sys.executable, "-c", SERVE, str(self.data_dir), str(self.port)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url, self.key = self.process.stdout.readline().split()
-        self.port = self.url.rsplit(":", 1)[1]
 
     def kill(self) -> None:
         """Kills it at once."""
         self.process.kill()
         self.process.wait()
+        self.process.stdin.close()
         self.process.stdout.close()
 
     @property
@@ -62,21 +64,30 @@ def seen_on(server: OwnServer, project: str, run_id: str = "r1") -> list[tuple[l
         "found = list(wandb.Api().artifacts('model', path)) if exists else []\n"
         "print(json.dumps([[sorted(set(a.aliases) - {a.version}), a.metadata['value']] for a in reversed(found)]))"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=server.client_environ, check=True, capture_output=True, text=True)
-    return [(aliases, value) for aliases, value in json.loads(done.stdout)]
+    return [(aliases, value) for aliases, value in json.loads(asked(server, code))]
+
+
+def asked(server: OwnServer, code: str) -> str:
+    """The last line that a client of its own prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "client.py")
+        path.write_text(code)
+        with Script(path, path.parent, server.client_environ) as client:
+            output, _ = client.communicate()
+    assert client.wait() == 0, output
+    return output.splitlines()[-1] if output else ""
 
 
 def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Runs `wandb-ckpt publish`."""
     command = [sys.executable, "-m", "wandb_ckpt", "publish", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=server.client_environ, capture_output=True, text=True)
+    return ran(command, cwd=cwd, env=server.client_environ)
 
 
 def wandb_sync(server: OwnServer, folder: Path) -> None:
     """Runs `wandb sync`."""
-    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
-    subprocess.run(command, env=server.client_environ, check=True, capture_output=True)
+    done = ran([sys.executable, "-m", "wandb", "sync", str(folder)], env=server.client_environ)
+    assert done.returncode == 0, done
 
 
 def digests_on(server: OwnServer, root: Path) -> list[str]:
@@ -86,5 +97,5 @@ def digests_on(server: OwnServer, root: Path) -> list[str]:
         "for artifact in reversed(list(wandb.Api().artifacts('model', 'local/p1/run_r1_model'))):\n"
         f"    artifact.download(root={str(root)!r} + '/' + artifact.version, skip_cache=True)\n"
     )
-    subprocess.run([sys.executable, "-c", code], env=server.client_environ, check=True, capture_output=True)
+    asked(server, code)
     return [contents(folder)["m.keras"] for folder in sorted(root.iterdir())]

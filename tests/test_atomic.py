@@ -37,13 +37,11 @@ fit(callback, epochs=1)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_in_mid_save(server: Any, project: str, tmp_path: Path, number: int) -> None:
     """The file is still the previous one, and what W&B has; the next start sweeps what was half written."""
-    process = script(SLOW_SAVE, tmp_path, project, "r1")
-    lines = iter(process.stdout.readline, "")
-    inode = next(line for line in lines if line.strip().isdigit())
-    assert any("saving" in line for line in lines)
-    before = contents(tmp_path / "out")
-    process.send_signal(number)
-    process.communicate(timeout=60)
+    with script(SLOW_SAVE, tmp_path, project, "r1") as process:
+        inode = next(line for line in process.stdout if line.strip().isdigit())
+        assert any("saving" in line for line in process.stdout)
+        before = contents(tmp_path / "out")
+        process.send_signal(number)
 
     assert (tmp_path / "out" / "m.keras").stat().st_ino == int(inode)
     assert contents(tmp_path / "out") == before

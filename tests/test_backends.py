@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scripts import PRELUDE, ran
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -35,9 +36,7 @@ def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> No
         pytest.skip("this process is the other backend's own")
     files = [str(HERE / f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files]
-    done = subprocess.run(
-        command, cwd=HERE.parent, env=environ(backend), capture_output=True, text=True, timeout=580, check=False
-    )
+    done = ran(command, cwd=HERE.parent, env=environ(backend))
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout
 
@@ -46,20 +45,10 @@ def test_the_seam_on_another_backend(backend: str, names: tuple[str, ...]) -> No
 def test_without_tensorflow(server: object, project: str, tmp_path: Path, backend: str) -> None:
     """Where TensorFlow can't be imported, training on another backend publishes all the same."""
     need(backend)
-    from scripts import PRELUDE
-
     body = "wandb.init()\ncallback = WandbModelCheckpoint('m.keras')\nfit(callback)\n"
     body += "print([outcome.state for outcome in callback.checkpoints])\n"
     path = tmp_path / "script.py"
     path.write_text(NO_TENSORFLOW + PRELUDE + body)
     command, variables = [sys.executable, str(path)], {"WANDB_PROJECT": project, "WANDB_DIR": str(tmp_path)}
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=environ(backend) | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = ran(command, cwd=tmp_path, env=environ(backend) | variables)
     assert "['committed', 'committed', 'committed']" in done.stdout, done.stdout + done.stderr

@@ -6,7 +6,6 @@ import json
 import os
 import pkgutil
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 import wandb_ckpt
+from scripts import ran
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -83,9 +83,7 @@ def test_the_main_job(tmp_path: Path, wandb_home: Path) -> None:
     environ |= {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("CACHE", "DATA", "CONFIG")}
     environ |= {"NETRC": str(tmp_path / "netrc"), "WANDB_ERROR_REPORTING": "false"}
     command = [sys.executable, str(ROOT / "examples" / "digits.py")]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=240, check=False
-    )
+    done = ran(command, cwd=tmp_path, env=environ)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     recorded, fetched = re.search(r"recorded accuracy (\S+)\nfetched model has (\S+)\n", output).groups()

@@ -4,8 +4,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +69,7 @@ def test_killed_at_random_moments(server: Any, project: str, tmp_path: Path, bac
     for run_id, kills in (("whole", 0), ("killed", KILLS)):
         folder = tmp_path / run_id
         folder.mkdir()
-        with trainings(folder, project, run_id, environ) as process:
+        with script(FORKED + BODY, folder, project, run_id, prelude="", **environ) as process:
             kill_many_times(process, kills)
             code, lines = live(process)
         assert code == 0, lines
@@ -85,16 +83,6 @@ def test_killed_at_random_moments(server: Any, project: str, tmp_path: Path, bac
 def facts_of(seen: Any) -> dict[str, Any]:
     """What must be the same of a version, however often training was interrupted."""
     return {name: seen.metadata[name] for name in FACTS}
-
-
-@contextmanager
-def trainings(folder: Path, project: str, run_id: str, environ: dict[str, str]) -> Iterator[Any]:
-    """A process that starts one training after the other, each in a process of its own."""
-    process = script(FORKED + BODY, folder, project, run_id, prelude="", **environ)
-    try:
-        yield process
-    finally:
-        process.communicate(timeout=180)
 
 
 def kill_many_times(process: Any, kills: int) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scripts import run_script
-from servers import OwnServer, seen_on
+from servers import OwnServer, asked, seen_on
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +39,7 @@ def terminated(
     server: OwnServer,
     folder: Path,
     setup: str = "",
-    grace: float = 30,
+    grace: float = 250,
     comes_back: float | None = 3,
     background: bool = False,
 ) -> tuple[int, str]:
@@ -53,11 +51,7 @@ def terminated(
 
 def state_on(server: OwnServer) -> str:
     """The state of the run, as a client of its own sees it."""
-    code = "import wandb; print(wandb.Api().run('local/p1/r1').state)"
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, env=server.client_environ, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return asked(server, "import wandb; print(wandb.Api().run('local/p1/r1').state)")
 
 
 @pytest.mark.parametrize("background", [False, True])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import wandb_ckpt
-from training import X, fit, logs_of, model_of
+from training import X, fit, logs_of, model_of, stored
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -536,7 +536,7 @@ def test_a_damaged_file_in_the_store_is_a_named_error(start_run: Any, tmp_path: 
         with start_run(settings=settings):
             fit(keras, [WandbModelCheckpoint("m.keras")])
             saved = Path("m.keras").read_bytes()
-            blob = next(path for path in (tmp_path / "store").rglob("*") if path.is_file() and is_(path, saved))
+            blob = stored(tmp_path / "store", saved)
             blob.chmod(0o644)
             blob.write_bytes(damaged(saved, size))
             model = model_of(keras)

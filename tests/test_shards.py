@@ -19,8 +19,8 @@ from test_restore import damaged, is_, state_of
 
 import wandb_ckpt
 from proxy import Proxy
-from scripts import run_script
-from training import fit, model_of, versions
+from scripts import ran, run_script
+from training import fit, model_of, stored, versions
 from wandb_ckpt._join import join, joined_name
 from wandb_ckpt._split import split
 from wandb_ckpt.errors import ArgumentError
@@ -48,7 +48,7 @@ def cat(name: str, root: Path) -> Path:
     """Fetches a version with wandb's own command line and joins it with the line that the README has."""
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     command = [sys.executable, "-m", "wandb", "artifact", "get", name, "--root", str(root)]
-    subprocess.run(command, env=inherited, check=True, capture_output=True)
+    assert ran(command, env=inherited).returncode == 0
     (shards,) = root.iterdir()
     joined = shards.name.removesuffix(".shards")
     subprocess.run(f"cat {joined}.shards/* > {joined}", shell=True, cwd=root, check=True)
@@ -163,7 +163,7 @@ def test_a_damaged_shard_is_a_named_error(
             fit(keras, [WandbModelCheckpoint("m.keras", shard="layer")], epochs=1)
             whole = wandb_ckpt.download("latest", tmp_path / "whole")
             saved = whole.with_name("model.keras.shards").joinpath("0003-begin").read_bytes()
-            blob = next(path for path in (tmp_path / "store").rglob("*") if path.is_file() and is_(path, saved))
+            blob = stored(tmp_path / "store", saved)
             blob.chmod(0o644)
             blob.write_bytes(damaged(saved, "same"))
             monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))  # in which it is not whole

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -441,22 +442,34 @@ def test_a_hundred_checkpoints(
     start_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_only: bool
 ) -> None:
     """Exactly the promised versions are left, and `best` always gives a second process the right bytes."""
-    monkeypatch.undo()
+    monkeypatch.setattr(_upkeep, "GRACE", 3.0)
     run, values, folder = start_run(), up_and_down(improves=best_only), tmp_path / "out"
     ref = f"{run.entity}/{run.project}/run_{run.id}_model:best"
     arguments = [ref, tmp_path / "read", tmp_path / "results", tmp_path / "stop"]
     environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     callback = WandbModelCheckpoint(folder / "{epoch}.keras", save_best_only=best_only, max_to_keep=3, keep_best=4)
+    results = tmp_path / "results"
+    results.touch()
     with subprocess.Popen([sys.executable, "-c", READER, *map(str, arguments)], env=environ) as reader:
-        fit(keras, [logs_of(keras, values), callback], epochs=100)
-        (tmp_path / "stop").touch()
+
+        def let_read() -> None:
+            count = len(results.read_text().splitlines())
+            while len(results.read_text().splitlines()) < count + 2:  # the first may have begun before
+                assert reader.poll() is None
+                time.sleep(0.05)
+
+        try:
+            turns = [At(epoch, callback, let_read) for epoch in range(9, 100, 10)]
+            fit(keras, [logs_of(keras, values), callback, *turns], epochs=100)
+        finally:
+            (tmp_path / "stop").touch()
     assert reader.returncode == 0
     saved = [each.checkpoint.value for each in callback.checkpoints]
     seen = versions(run.path, tmp_path / "fetched")
     assert len(saved) == 100 if not best_only else len(saved) > 50
     assert numbers(seen) == promised([NAN if value is None else value for value in saved], 3, 4)
     assert [each.metadata["value"] for each in seen if "best" in each.aliases] == [min(filter(None, saved))]
-    check_what_was_read(tmp_path / "results", contents(folder), values)
+    check_what_was_read(results, contents(folder), values)
 
 
 def check_what_was_read(results: Path, truth: dict[str, str], values: list[float]) -> None:

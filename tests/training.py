@@ -1,7 +1,9 @@
 """What the tests train, and what they see on the server afterwards."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +43,14 @@ def logs_of(keras: Any, values: Iterable[float], name: str = "val_loss") -> Any:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The files under a folder and their digests, hidden ones left out."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    shown = ((path.relative_to(folder), path) for path in paths)
-    return {
-        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in shown
-        if not any(part.startswith(".") for part in name.parts)
-    }
+    """The files under a folder and their digests, hidden ones left out, and those that go while one looks."""
+    found = {}
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(root, name) for name in names if not name.startswith(".")):
+            with suppress(FileNotFoundError):
+                found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return dict(sorted(found.items()))
 
 
 def witness_of(keras: Any, folder: Path) -> Any:
@@ -81,6 +83,13 @@ def witness_of(keras: Any, folder: Path) -> Any:
             return changes
 
     return Witness()
+
+
+def stored(data_dir: Path, content: bytes) -> Path:
+    """The file in which an embedded server has these bytes."""
+    paths = (data_dir / "blobs").glob("??/*")  # all else in there may be gone before one has looked
+    (found,) = [path for path in paths if path.read_bytes() == content]
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,11 +44,20 @@ def on_a_terminal(*arguments: str, columns: int = 80, **environ: str) -> Shown:
         [sys.executable, "-m", "wandb_ckpt", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
     )
     os.close(theirs)
-    output = b""
-    try:
-        while block := os.read(ours, 65536):
-            output += block
-    except OSError:  # the other end is closed
-        pass
+    output = _output_of(process, ours)
     os.close(ours)
-    return Shown(process.wait(60), output.decode().replace("\r\n", "\n"))
+    return Shown(process.wait(), output.decode().replace("\r\n", "\n"))
+
+
+def _output_of(process: "subprocess.Popen[bytes]", terminal: int) -> bytes:
+    """What a process writes to a terminal until it ends, which another that it has started may hold for longer."""
+    output, is_running = b"", True
+    while is_running:
+        is_running = process.poll() is None
+        while select.select([terminal], [], [], 0.05 if is_running else 0)[0]:
+            try:
+                output += os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                process.wait()
+                break
+    return output

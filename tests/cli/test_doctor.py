@@ -91,11 +91,11 @@ def test_modes_are_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, findings(result)["mode"][0]) == (1, "wrong")
 
 
-def test_no_login_and_no_server_are_told_apart(on_terminal: Any, tmp_path: Path) -> None:
+def test_no_login_and_no_server_are_told_apart(on_terminal: Any, tmp_path: Path, port: int) -> None:
     """Without a login it says how to get one, without a server which one was asked; both end with exit code 1."""
     shown = on_terminal("doctor", columns=200, WANDB_API_KEY="", NETRC=str(tmp_path / "netrc"))
     assert shown.exit_code == 1
     assert "wandb login" in shown.output
-    shown = on_terminal("doctor", columns=200, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_HTTP_TIMEOUT="3")
+    shown = on_terminal("doctor", columns=200, WANDB_BASE_URL=f"http://127.0.0.1:{port}", WANDB_HTTP_TIMEOUT="3")
     assert shown.exit_code == 1
-    assert "http://127.0.0.1:9" in shown.output
+    assert f"http://127.0.0.1:{port}" in shown.output

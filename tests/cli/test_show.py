@@ -98,12 +98,12 @@ def test_no_login_is_one_line_on_a_terminal_too(on_terminal: Any, trained: Train
     assert "wandb login" in shown.output
 
 
-def test_a_server_that_is_away_is_one_line(on_terminal: Any) -> None:
+def test_a_server_that_is_away_is_one_line(on_terminal: Any, port: int) -> None:
     """Nobody at the other end is an error within the time that wandb takes for one call."""
-    shown = on_terminal("ls", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_HTTP_TIMEOUT="3")
+    shown = on_terminal("ls", WANDB_BASE_URL=f"http://127.0.0.1:{port}", WANDB_HTTP_TIMEOUT="3")
     assert shown.exit_code == 1
     assert shown.output.count("\n") == 1
-    assert "http://127.0.0.1:9" in shown.output
+    assert f"http://127.0.0.1:{port}" in shown.output
 
 
 def test_a_reader_that_stops_early_is_no_traceback(trained: Trained) -> None:

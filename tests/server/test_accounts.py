@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from conftest import basic
 
 import wandb_ckpt.server
+from scripts import ran
 from wandb_ckpt.server import DataFolderError, Server, ServerInfo, serve
 from wandb_ckpt.server.store import Database
 
@@ -22,14 +24,8 @@ def wandb_command(arguments: list[str], folder: Path, **environ: str) -> subproc
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     own = {f"WANDB_{name}": str(folder / name.lower()) for name in ("DIR", "CACHE_DIR", "DATA_DIR", "CONFIG_DIR")}
     (folder / "dir").mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-m", "wandb", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**inherited, **own, "NETRC": str(folder / "netrc"), "WANDB_ERROR_REPORTING": "false", **environ},
-        check=False,
-    )
+    environ = {**inherited, **own, "NETRC": str(folder / "netrc"), "WANDB_ERROR_REPORTING": "false", **environ}
+    return ran([sys.executable, "-m", "wandb", *arguments], cwd=folder, env=environ)
 
 
 def test_wandb_login_checks_the_key(server: Any, tmp_path: Path) -> None:
@@ -53,7 +49,7 @@ def test_the_client_deletes_the_key_that_it_names(server: Any, api: Any) -> None
     assert len(set(names)) == len(names) >= 3
     assert second.startswith(names[-1])
     assert viewer.delete_api_key(names[-1])
-    answers = [httpx.get(f"{server.url}/", headers=basic(key)).status_code for key in (first, second)]
+    answers = [web.get(f"{server.url}/", headers=basic(key)).status_code for key in (first, second)]
     assert answers == [200, 401]
 
 
@@ -85,7 +81,7 @@ with wandb.init(project="p") as run:
 """
     environ = {name: value for name, value in os.environ.items() if name not in {"WANDB_SERVICE", "WANDB_API_KEY"}}
     environ |= {"WANDB_BASE_URL": any_key_server.url, "WANDB_API_KEY": new_key, "WANDB_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ, check=False)
+    done = ran([sys.executable, "-c", script], env=environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [new_key, f"{new_key}/p/m:v0", new_key[:8]]
     assert any_key_server.unhandled == ()
@@ -122,7 +118,7 @@ def test_storage_regions_of_the_server_for_tests(any_key_server: Any, new_key: s
     query = "mutation ($i: CreateArtifactInput!) { createArtifact(input: $i) { artifact { id } } }"
     wanted = {"artifactTypeName": "model", "artifactCollectionName": "m", "projectName": "p", "digest": "d"}
     ask = {"query": query, "variables": {"i": {**wanted, "storageRegion": region}}}
-    assert answer in httpx.post(f"{any_key_server.url}/graphql", headers=basic(new_key), json=ask).text
+    assert answer in web.post(f"{any_key_server.url}/graphql", headers=basic(new_key), json=ask).text
 
 
 def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx.Client) -> None:
@@ -130,11 +126,11 @@ def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx
     made = graphql('mutation { generateApiKey(input: {description: "more"}) { apiKey { id name description } } }')
     key = made["generateApiKey"]["apiKey"]
     ask = {"query": "{ viewer { apiKeys { edges { node { id name } } } } }"}
-    listed = httpx.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).json()
+    listed = web.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).json()
     nodes = [edge["node"] for edge in listed["data"]["viewer"]["apiKeys"]["edges"]]
     assert {"id": key["id"], "name": key["name"][:8]} in nodes
     graphql("mutation ($i: String!) { deleteApiKey(input: {id: $i}) { success } }", i=key["id"])
-    assert httpx.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).status_code == 401
+    assert web.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).status_code == 401
 
 
 def test_serve_tells_the_key_once(tmp_path: Path) -> None:
@@ -154,7 +150,7 @@ def test_serve_tells_the_key_once(tmp_path: Path) -> None:
     assert [bool(info.new_api_key) for info in told] == [True, False]
     assert (told[0].entity, told[0].url.startswith("http://127.0.0.1:")) == ("local", True)
     with Server(tmp_path / "data") as server:
-        answer = httpx.post(
+        answer = web.post(
             f"{server.url}/graphql", headers=basic(told[0].new_api_key or ""), json={"query": "{ viewer { name } }"}
         )
     assert answer.json() == {"data": {"viewer": {"name": "local"}}}
@@ -170,11 +166,11 @@ def test_starting_and_stopping_twice_is_no_error() -> None:
     """`start` and `stop` may be called again."""
     server = Server()
     assert server.start() is server.start()
-    assert httpx.get(f"{server.url}/healthz").text == "ok"
+    assert web.get(f"{server.url}/healthz").text == "ok"
     server.stop()
     server.stop()
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{server.url}/healthz")
+        web.get(f"{server.url}/healthz")
 
 
 def test_a_data_folder_that_can_not_be_used(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from scripts import ran
 from wandb_ckpt.server.run_state import shown_state
 from wandb_ckpt.server.store.records import now
 
@@ -121,13 +121,7 @@ with wandb.init(project={project!r}, id="off1", mode="offline") as run:
 """
     run_script(script, tmp_path)
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "sync", str(folder)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    done = ran([sys.executable, "-m", "wandb", "sync", str(folder)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = api.run(f"{project}/off1")
     assert (found.state, found.summary["a"]) == ("finished", 1)
@@ -256,12 +250,5 @@ def test_mutations_may_be_repeated(graphql: Callable[..., Any], start_run: Any) 
 def run_script(script: str, folder: Path, expected: int = 0, **environ: str) -> None:
     """Run Python in a process of its own, with a wandb service of its own."""
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**inherited, **environ},
-        check=False,
-    )
+    done = ran([sys.executable, "-c", script], cwd=folder, env={**inherited, **environ})
     assert done.returncode == expected, done.stderr
