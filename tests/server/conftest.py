@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def log(tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture
 def http(server: Any) -> Iterator[httpx.Client]:
     """Plain HTTP with the key of the default user."""
-    with httpx.Client(base_url=server.url, auth=("api", server.api_key), timeout=60) as client:
+    with web.Client(base_url=server.url, auth=("api", server.api_key)) as client:
         yield client
 
 

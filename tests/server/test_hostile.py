@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from conftest import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -53,7 +54,8 @@ def test_a_broken_upload_is_not_kept(server: Any, uploader: Uploader) -> None:
             f"PUT {url.raw_path.decode()} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n".encode()
         )
         line.sendall(b"x" * 50_000)
-    time.sleep(0.2)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(1) == b""  # the server has seen it
     assert uploader.announce(artifact["id"], files)[0]["uploadUrl"]
 
 
@@ -119,7 +121,7 @@ def test_a_malformed_manifest_is_an_error(uploader: Uploader, document: bytes) -
 
 def test_without_a_key_nothing_is_answered(server: Any, start_run: Any) -> None:
     """Requests without a valid key get 401, wherever they go."""
-    with httpx.Client(base_url=server.url) as http:
+    with web.Client(base_url=server.url) as http:
         for method, path in (
             ("POST", "/graphql"),
             ("POST", "/files/local/p/r/file_stream"),
@@ -141,11 +143,11 @@ def test_without_a_key_nothing_is_answered(server: Any, start_run: Any) -> None:
 
 def test_a_key_in_a_cookie_changes_nothing(server: Any) -> None:
     """GraphQL asks for the key itself: another site can make a browser send a cookie, but not a key."""
-    with httpx.Client(base_url=server.url) as browser:
+    with web.Client(base_url=server.url) as browser:
         browser.post("/login", data={"key": server.api_key}, headers={"Origin": server.url})
         cookies = dict(browser.cookies)
     assert cookies
-    answer = httpx.post(f"{server.url}/graphql", json={"query": "{ viewer { id } }"}, cookies=cookies)
+    answer = web.post(f"{server.url}/graphql", json={"query": "{ viewer { id } }"}, cookies=cookies)
     assert answer.status_code == 401
 
 
@@ -164,8 +166,8 @@ def test_signed_addresses_hold_for_one_thing_only(uploader: Uploader) -> None:
         url.copy_set_param("sig", "ü"),
         url.copy_with(query=b""),
     ):
-        assert httpx.put(wrong, content=b"2").status_code == 403
-    assert httpx.get(url).status_code == 403
+        assert web.put(wrong, content=b"2").status_code == 403
+    assert web.get(url).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_signed_addresses_hold_for_one_thing_only(uploader: Uploader) -> None:
 )
 def test_no_path_leads_out(server: Any, path: str) -> None:
     """No address gives a file of this machine."""
-    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     assert answer.split(b" ")[1] in {b"400", b"401", b"403", b"404"}
@@ -189,8 +191,8 @@ def test_no_path_leads_out(server: Any, path: str) -> None:
 def test_users_do_not_see_each_other(any_key_server: Any, new_key: str) -> None:
     """What one user logs, another can neither see nor fetch nor change, nor learn that it exists."""
     with (
-        httpx.Client(base_url=any_key_server.url, auth=("api", new_key)) as mine,
-        httpx.Client(base_url=any_key_server.url, auth=("api", new_key[::-1])) as other,
+        web.Client(base_url=any_key_server.url, auth=("api", new_key)) as mine,
+        web.Client(base_url=any_key_server.url, auth=("api", new_key[::-1])) as other,
     ):
         uploader = Uploader(mine, "p")
         version = uploader.log({"f": b"secret"})
@@ -234,9 +236,9 @@ def test_keys_are_not_in_the_data_folder(tmp_path: Path) -> None:
 def test_foreign_host_names_are_refused(server: Any) -> None:
     """A request under a foreign name is refused: that is how web pages reach loopback servers."""
     for host in ("evil.example", "127.0.0.1.evil.example", "", "a b", "[::1", "localhost:99999999"):
-        assert httpx.get(f"{server.url}/healthz", headers={"Host": host}).status_code in {400, 403}
+        assert web.get(f"{server.url}/healthz", headers={"Host": host}).status_code in {400, 403}
     for host in ("localhost", "LOCALHOST:1", "127.0.0.1:99", "[::1]:8080"):
-        assert httpx.get(f"{server.url}/healthz", headers={"Host": host}).status_code == 200
+        assert web.get(f"{server.url}/healthz", headers={"Host": host}).status_code == 200
     assert is_allowed("192.168.0.7:8080", "0.0.0.0")
     assert not is_allowed("192.168.0.7:8080", "127.0.0.1")
     assert not is_allowed("evil.example", "0.0.0.0")
@@ -290,12 +292,12 @@ def test_a_port_in_use_is_a_clear_error(server: Any) -> None:
     ids=lambda body: body[:40],
 )
 def test_a_malformed_or_huge_query_is_refused(server: Any, http: httpx.Client, body: bytes) -> None:
-    """Malformed, deep, wide or exploding queries get 400 at once."""
-    begin = time.monotonic()
+    """Malformed, deep, wide or exploding queries get 400 and cost little; the server is a thread of this process."""
+    begin = time.process_time()
     answer = http.post("/graphql", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text
     assert answer.json()["errors"][0]["message"]
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     server.clear_unhandled()
 
 
@@ -310,7 +312,7 @@ def test_a_huge_body_is_refused(http: httpx.Client) -> None:
 
 def test_an_endless_header_is_cut_off(server: Any) -> None:
     """A request whose head does not end is refused before it takes much memory."""
-    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
         line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
             line.sendall(b"a" * 100 * 2**20)
@@ -394,7 +396,7 @@ def test_no_variables_make_graphql_fail(server: Any, query: str, a: Any, b: Any,
     )
     variables = {"a": a, "b": b, "c": b, "j": value, "s": s}
     body = json.dumps({"query": query, "variables": variables})
-    answer = httpx.post(f"{server.url}/graphql", content=body, auth=("api", server.api_key), timeout=30)
+    answer = web.post(f"{server.url}/graphql", content=body, auth=("api", server.api_key))
     assert answer.status_code in {200, 400}, answer.text
     assert "failed:" not in answer.text, answer.text
     server.clear_unhandled()
@@ -404,7 +406,7 @@ def test_no_variables_make_graphql_fail(server: Any, query: str, a: Any, b: Any,
 @given(json_values)
 def test_no_body_makes_graphql_fail(server: Any, value: Any) -> None:
     """Whatever the body is, the answer is no failure."""
-    answer = httpx.post(f"{server.url}/graphql", json=value, auth=("api", server.api_key))
+    answer = web.post(f"{server.url}/graphql", json=value, auth=("api", server.api_key))
     assert answer.status_code == 400
     server.clear_unhandled()
 
@@ -457,7 +459,7 @@ def test_no_address_makes_the_server_fail(
     headers = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body))}
     headers |= basic(server.api_key) if with_key else {}
     head = f"{method} /{'/'.join(parts)}{query} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port)) as line:
         line.sendall(head.encode() + b"\r\n" + body)
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     assert answer[9:10] in {b"2", b"3", b"4"}, answer[:300]
@@ -471,7 +473,7 @@ def test_no_address_makes_the_server_fail(
 ), "complete": json_values, "exitcode": json_values}))  # fmt: skip
 def test_no_stream_makes_the_server_fail(server: Any, value: Any) -> None:
     """Whatever is streamed to a run: no failure, and the run can still be read."""
-    with httpx.Client(base_url=server.url, auth=("api", server.api_key)) as http:
+    with web.Client(base_url=server.url, auth=("api", server.api_key)) as http:
         make = 'mutation { upsertBucket(input: {name: "fuzz", modelName: "fuzz"}) { inserted } }'
         http.post("/graphql", json={"query": make}).raise_for_status()
         assert http.post("/files/local/fuzz/fuzz/file_stream", json=value).status_code in {200, 400}
@@ -537,7 +539,7 @@ header_values = st.sampled_from(
 @pytest.fixture(scope="module")
 def addresses(server: Any) -> list[str]:
     """An address of each kind that has an answer."""
-    with httpx.Client(base_url=server.url, auth=("api", server.api_key)) as http:
+    with web.Client(base_url=server.url, auth=("api", server.api_key)) as http:
         uploader = Uploader(http, "headers")
         uploader.log({"f": b"x" * 100, "g": b"1"})
         pending = uploader.create({"h": b"2"})
@@ -578,7 +580,7 @@ def test_no_header_makes_the_server_fail(
     lines = [f"{method} {address} HTTP/1.1", "Host: localhost", "Connection: close", f"{header}: {value}"]
     lines += [f"Authorization: {key}"] if key else []
     body = "0" if header == "Transfer-Encoding" else ""
-    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
         line.sendall("\r\n".join([*lines, "", body, "", ""] if body else [*lines, "", ""]).encode("latin-1"))
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from uploader import GraphQLError, Uploader
 
 from wandb_ckpt.server import Server, collect_garbage
@@ -38,9 +39,9 @@ def test_a_part_of_a_file_can_be_fetched(http: httpx.Client, project: str) -> No
     query = "query ($i: ID!) { artifact(id: $i) { files { edges { node { directUrl } } } } }"
     url = uploader.send(query, i=version)["artifact"]["files"]["edges"][0]["node"]["directUrl"]
     for header, expected in (("bytes=10-19", bytes(range(10, 20))), ("bytes=190-", bytes(range(190, 200)))):
-        answer = httpx.get(url, headers={"Range": header})
+        answer = web.get(url, headers={"Range": header})
         assert (answer.status_code, answer.content) == (206, expected)
-    assert httpx.get(url, headers={"Range": "bytes=500-600"}).status_code == 416
+    assert web.get(url, headers={"Range": "bytes=500-600"}).status_code == 416
 
 
 def test_parts_are_offered_only_to_who_has_many(http: httpx.Client, project: str) -> None:
@@ -54,24 +55,23 @@ def test_parts_are_offered_only_to_who_has_many(http: httpx.Client, project: str
     assert [part["partNumber"] for part in node["uploadMultipartUrls"]["uploadUrlParts"]] == list(range(1, 101))
 
 
-def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
+def test_parts_are_put_together_over_a_restart(tmp_path: Path, port: int) -> None:
     """Parts that were uploaded before a restart need not be sent again; completing twice is no error."""
     etags = []
-    with Server(tmp_path / "data") as server:
+    with Server(tmp_path / "data", port=port) as server:
         key = server.api_key
-        with httpx.Client(base_url=server.url, auth=("api", key)) as http:
+        with web.Client(base_url=server.url, auth=("api", key)) as http:
             uploader = Uploader(http, "p")
             artifact = uploader.create(FILES)
             (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
             first, *others = (each["uploadUrl"] for each in node["uploadMultipartUrls"]["uploadUrlParts"])
-            etags.append(httpx.put(first, content=PARTS[0]).headers["etag"])
-            assert httpx.put(others[0], content=b"wrong").status_code == 400
+            etags.append(web.put(first, content=PARTS[0]).headers["etag"])
+            assert web.put(others[0], content=b"wrong").status_code == 400
             with pytest.raises(GraphQLError, match="missing are"):
                 complete(uploader, artifact["id"], node, [etags[0]] * 100, "Complete")
-        port = httpx.URL(server.url).port
     with Server(tmp_path / "data", port=port) as server:
         collect_garbage(tmp_path / "data", blob_seconds=0)
-        with httpx.Client(base_url=server.url, auth=("api", key)) as http:
+        with web.Client(base_url=server.url, auth=("api", key)) as http:
             uploader = Uploader(http, "p", births=uploader.births)
             (again,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
             assert again["uploadMultipartUrls"]["uploadID"] == node["uploadMultipartUrls"]["uploadID"]
@@ -90,10 +90,10 @@ def test_parts_are_put_together_over_a_restart(tmp_path: Path) -> None:
 def test_an_upload_in_parts_can_be_given_up(tmp_path: Path) -> None:
     """After an abort the parts are gone, and the file counts as not uploaded."""
     server = Server(tmp_path / "data")
-    with server, httpx.Client(base_url=server.start().url, auth=("api", server.api_key)) as http:
+    with server, web.Client(base_url=server.start().url, auth=("api", server.api_key)) as http:
         uploader = Uploader(http, "p")
         artifact = uploader.create(FILES)
         (node,) = uploader.announce(artifact["id"], FILES, uploadPartsInput=specs(PARTS))
         complete(uploader, artifact["id"], node, [], "Abort")
         url = node["uploadMultipartUrls"]["uploadUrlParts"][0]["uploadUrl"]
-        assert httpx.put(url, content=PARTS[0]).status_code == 404
+        assert web.put(url, content=PARTS[0]).status_code == 404

@@ -148,7 +148,7 @@ def refusal(check: Any, text: str) -> str | None:
 @given(st.text(max_size=300))
 def test_checks_of_names_end_quickly(text: str) -> None:
     """No name makes a check fail otherwise than by saying that it is invalid, or take long."""
-    begin = time.monotonic()
+    begin = time.thread_time()
     for check in (
         names.check_alias,
         names.check_collection_name,
@@ -159,18 +159,18 @@ def test_checks_of_names_end_quickly(text: str) -> None:
         names.check_type_name,
     ):
         assert refusal(check, text) in {None, "Invalid"}
-    assert time.monotonic() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
 
 
 def test_names_that_invite_backtracking() -> None:
     """Long names that nearly fit are refused as quickly as others."""
     for check in (names.check_tag, names.check_type_name):
-        begin = time.monotonic()
+        begin = time.thread_time()
         with pytest.raises(InvalidRequestError):
             check("a" * 127 + "!")
         with pytest.raises(InvalidRequestError):
             check("a " * 63 + "!")
-        assert time.monotonic() - begin < 0.1
+        assert time.thread_time() - begin < 0.1
 
 
 @given(

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 from uploader import Uploader, md5
 
 from wandb_ckpt.server import Server
@@ -25,7 +26,7 @@ class Line:
 
     def __init__(self, url: str) -> None:
         self.url = httpx.URL(url)
-        self.socket = socket.create_connection((self.url.host, self.url.port), timeout=120)
+        self.socket = socket.create_connection((self.url.host, self.url.port))
         self.read = self.socket.makefile("rb")
 
     def begin(self, *headers: str) -> None:
@@ -51,8 +52,9 @@ class Line:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own."""
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of the test's own, which waits for running requests as long as a busy machine needs."""
+    monkeypatch.setattr("wandb_ckpt.server.thread._STOP_SECONDS", 250)
     with Server(tmp_path / "data") as server:
         yield server
         assert server.unhandled == ()
@@ -61,7 +63,7 @@ def own(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def uploader(own: Server) -> Iterator[Uploader]:
     """The protocol by hand."""
-    with httpx.Client(base_url=own.url, auth=("api", own.api_key), timeout=120) as http:
+    with web.Client(base_url=own.url, auth=("api", own.api_key)) as http:
         yield Uploader(http, "p")
 
 
@@ -80,7 +82,11 @@ def announce(uploader: Uploader) -> Iterator[Callable[[bytes], Line]]:
 
 def stored(folder: Path) -> list[bytes]:
     """The bytes of all files that are in the data folder for good, and those that are about to come."""
-    return [path.read_bytes() for path in (folder / "data" / "blobs").glob("*/*")]
+    found = []
+    for path in (folder / "data" / "blobs").glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # what is about to come may go, or to its place, at any moment
+            found.append(path.read_bytes())
+    return found
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, len(BIG)])
@@ -201,7 +207,7 @@ def test_a_stop_waits_for_a_running_upload(own: Server, announce: Callable[[byte
     _wait_until(lambda: not _listens(own))
     line.socket.sendall(BIG[2 * MIB :])
     assert (line.answer(), line.read.read()) == ((200, ""), b"")
-    stop.join(60)
+    stop.join()
     assert stored(tmp_path) == [BIG]
 
 
@@ -216,14 +222,11 @@ def test_a_big_file_of_the_client_arrives(log: Any, start_run: Any, api: Any, tm
 
 def _listens(server: Server) -> bool:
     url = httpx.URL(server.url)
-    with contextlib.suppress(OSError), socket.create_connection((url.host, url.port), timeout=120):
+    with contextlib.suppress(OSError), socket.create_connection((url.host, url.port)):
         return True
     return False
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if true():
-            return
+    while not true():
         time.sleep(0.05)
-    raise TimeoutError("it did not become true in a minute")

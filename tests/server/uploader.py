@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import web
 
 CREATE = """mutation ($i: CreateArtifactInput!) { createArtifact(input: $i) {
   artifact { id state artifactSequence { latestArtifact { id } } } } }"""
@@ -86,7 +87,7 @@ class Uploader:
     def put(self, node: dict[str, Any], data: bytes) -> httpx.Response:
         """Upload to a signed address, without a key."""
         headers = dict(header.split(":", 1) for header in node["uploadHeaders"] or [])
-        return httpx.put(node["uploadUrl"], content=data, headers=headers, timeout=60)
+        return web.put(node["uploadUrl"], content=data, headers=headers)
 
     def manifest(self, files: dict[str, bytes]) -> bytes:
         """The manifest of a version."""
@@ -141,6 +142,6 @@ class Uploader:
                 "id": node["id"],
                 "digest": node["digest"],
                 "aliases": {alias["alias"] for alias in node["aliases"]},
-                "files": {path: httpx.get(url).raise_for_status().content for path, url in urls.items()},
+                "files": {path: web.get(url).raise_for_status().content for path, url in urls.items()},
             }
         return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import web
 
 from wandb_ckpt.server.services import Services, open_services
 from wandb_ckpt.server.store import accounts, artifacts, collections, contents, projects, runs
@@ -143,7 +144,7 @@ def shelf(pages_server: Server, pages_data: Path) -> Iterator[Shelf]:
 @pytest.fixture
 def stranger(pages_server: Server) -> Iterator[httpx.Client]:
     """A browser that is not logged in."""
-    with httpx.Client(base_url=pages_server.url, headers={"Accept": "text/html"}) as client:
+    with web.Client(base_url=pages_server.url, headers={"Accept": "text/html"}) as client:
         yield client
 
 

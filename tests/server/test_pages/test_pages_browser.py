@@ -68,7 +68,7 @@ class Browser:
         from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, 20, 0.05, [WebDriverException]).until(condition)
+        WebDriverWait(self.driver, 250, 0.05, [WebDriverException]).until(condition)
 
     def text(self, selector: str) -> str:
         """What is written there."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
+import web
 
 from .conftest import Shelf, checkpoint
 
@@ -54,7 +55,7 @@ def test_an_empty_server_says_how_to_begin() -> None:
     from wandb_ckpt.server.thread import Server
 
     with Server() as server:
-        page = httpx.get(server.url, auth=("api", server.api_key))
+        page = web.get(server.url, auth=("api", server.api_key))
         assert f"wandb login --host {server.url}" in page.text
 
 
@@ -329,10 +330,8 @@ def test_a_failure_is_a_friendly_500(visitor: httpx.Client, shelf: Shelf, caplog
     assert answer.status_code == 500
     assert "The server failed" in answer.text
     assert "damaged" not in answer.text
-    deadline = time.monotonic() + 20  # the log is written behind the answer
-    while "JSONDecodeError" not in caplog.text and time.monotonic() < deadline:
+    while "JSONDecodeError" not in caplog.text:  # the log is written behind the answer
         time.sleep(0.05)
-    assert "JSONDecodeError" in caplog.text
     with shelf.db.atomic():
         shelf.db.run("UPDATE artifacts SET metadata = '{}' WHERE id = ?", version)
 

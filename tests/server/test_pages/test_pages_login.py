@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+import web
 
 from wandb_ckpt.server.thread import Server
 
@@ -52,7 +53,7 @@ def test_a_changed_cookie_opens_nothing(visitor: httpx.Client) -> None:
     (cookie,) = visitor.cookies
     user, expires, signature = visitor.cookies[cookie].split(".")
     for forged in (f"{int(user) + 1}.{expires}.{signature}", f"{user}.{int(expires) + 1}.{signature}", "a.b.c", "1"):
-        answer = httpx.get(f"{visitor.base_url}/local", cookies={cookie: forged})
+        answer = web.get(f"{visitor.base_url}/local", cookies={cookie: forged})
         assert answer.status_code == 401
 
 
@@ -129,9 +130,9 @@ def test_the_api_key_opens_pages_for_scripts(stranger: httpx.Client, pages_serve
 def test_users_see_no_pages_of_others() -> None:
     """The entity of another user is not found, and not told from one that is not there."""
     key, other = "a" * 40, "b" * 40
-    with Server(any_key=True) as server, httpx.Client(base_url=server.url, auth=("api", key)) as client:
+    with Server(any_key=True) as server, web.Client(base_url=server.url, auth=("api", key)) as client:
         assert client.get(f"/{key}").status_code == 200
         assert client.get(f"/{other}").status_code == 404
-        httpx.get(f"{server.url}/{other}", auth=("api", other))
+        web.get(f"{server.url}/{other}", auth=("api", other))
         assert client.get(f"/{other}").status_code == 404
         assert client.get(f"/{other}/secret").status_code == 404
