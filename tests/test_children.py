@@ -1,5 +1,6 @@
 """A callback that is made in one process and trains in another, forked or spawned, publishes as the original does."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,87 @@ def test_a_child_that_is_forked_while_checkpoints_are_pending(server: Any, proje
     files = contents(tmp_path / "out")
     seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
     assert [version.files for version in seen] == [{f"{n}.keras": files[f"{n}.keras"]} for n in (1, 2, 3)]
+
+
+# Keras's own hooks, called as `fit` calls them, on backends that then have no threads, for those do not fork.
+HOOKS = """
+model.optimizer.build(model.trainable_variables)
+
+def train(callback, *epochs):
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch in epochs:
+        go_on(callback, epoch)
+    callback.on_train_end()
+
+def go_on(callback, epoch):
+    callback.on_epoch_begin(epoch)
+    callback.on_train_batch_end(0, {"loss": 1.0})
+    callback.on_epoch_end(epoch, {"val_loss": 1.0 / (epoch + 1)})
+
+def states(callback):
+    return [(outcome.checkpoint.epoch, outcome.state) for outcome in callback.checkpoints]
+
+def hold(*locks):
+    "Holds locks, as a thread does that is at work when another one forks."
+    held, free = threading.Event(), threading.Event()
+    def thread():
+        for lock in locks:
+            lock.acquire()
+        held.set()
+        free.wait()
+        for lock in locks:
+            lock.release()
+    threading.Thread(target=thread).start()
+    held.wait()
+    return free
+"""
+
+
+@pytest.mark.parametrize(("backend", "background"), [("numpy", False), ("torch", True)])
+def test_a_child_that_goes_on_by_itself(
+    server: Any, project: str, tmp_path: Path, backend: str, background: bool
+) -> None:
+    """It waits for nothing that its parent has in hand, publishes none of it, and what it saves is published."""
+    body = f"""
+    from wandb_ckpt import _artifact
+    hand_over, gone = _artifact.hand_over, threading.Event()
+    _artifact.hand_over = lambda *given: (gone.wait(), hand_over(*given))[1]
+    wandb.init()
+    callback = WandbModelCheckpoint("parent/{{epoch}}.keras", save_on_background={background}, max_to_keep=9)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch in range(2):
+        go_on(callback, epoch)
+    free = hold(callback._publisher._lock, callback._upkeep._lock)
+    pid = os.fork()
+    if pid == 0:
+        callback.on_train_end()
+        print("child ends with", states(callback), flush=True)
+        _artifact.hand_over = hand_over
+        callback.filepath = "child/{{epoch}}.keras"
+        with wandb.init(id="child", reinit="create_new") as run:
+            callback._run = run
+            train(callback, 5, 6)
+            print("child has", states(callback), flush=True)
+        os._exit(0) if {background} else sys.exit()  # torch's own end does not get over a fork
+    print("child exits with", os.waitpid(pid, 0)[1], flush=True)
+    free.set()
+    gone.set()
+    go_on(callback, 2)
+    callback.on_train_end()
+    print("parent has", states(callback), flush=True)
+    """
+    code, output = run_script(
+        HOOKS + textwrap.dedent(body), tmp_path, project, "r1", KERAS_BACKEND=backend, PYTHONWARNINGS="ignore"
+    )
+    assert code == 0, output
+    assert "save_on_background has no effect" not in output
+    assert "child ends with []" in output, output
+    assert "child has [(5, 'committed'), (6, 'committed')]" in output, output
+    assert "child exits with 0" in output, output
+    assert "parent has [(0, 'committed'), (1, 'committed'), (2, 'committed')]" in output, output
+    for run_id, folder, epochs in (("r1", "parent", (0, 1, 2)), ("child", "child", (5, 6))):
+        seen = versions(f"{server.entity}/{project}/{run_id}", tmp_path / "fetched" / run_id)
+        files = contents(tmp_path / folder)
+        assert [version.files for version in seen] == [{f"{n + 1}.keras": files[f"{n + 1}.keras"]} for n in epochs]

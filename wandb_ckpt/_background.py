@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from wandb_ckpt._observer import Picture
+from wandb_ckpt._threads import after_fork, carry_out
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -41,9 +42,22 @@ class SaverThread:
             # Of the same priority as training. With a lower one (niceness 5 and 10) whole fits on two busy cores took
             # longer, measured; what is put off while it holds the GIL puts training off.
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_save")
-        future = self._pool.submit(work)
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError:  # the system, or the end of the process, allows no more threads
+            future = self._done_here(work)
         self._unfinished = [*self._pending(), future]
         return future
+
+    def _done_here(self, work: Callable[[], T]) -> Future[T]:
+        """Does work in this thread, after what was taken before it."""
+        self.flush()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)  # what it could not start is among its work
+            self._pool = None
+        done: Future[T] = Future()
+        carry_out(work, done)
+        return done
 
     def has_room(self) -> bool:
         """Returns whether nothing waits behind what is being worked on."""
@@ -78,6 +92,10 @@ class BackgroundSaves:
     def __init__(self, make_pictures: Callable[[SaverThread], Pictures], warn: Callable[[str], None]) -> None:
         self._make_pictures = make_pictures
         self._warn = warn
+        self._forget_all()
+        after_fork(self._forget_all)
+
+    def _forget_all(self) -> None:
         self._saver = SaverThread()
         self._pictures: Pictures | None = None
         self._is_prepared = False

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from wandb_ckpt import _artifact
 from wandb_ckpt._claim import Claim, claim, claimants
 from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._naming import candidate_names, default_artifact_name
+from wandb_ckpt._threads import carry_out, start
 
 if TYPE_CHECKING:
     import wandb
@@ -212,13 +213,14 @@ def ask(question: Callable[[], T]) -> T:
     Raises:
         UnreachableError: W&B can't be asked, or does not answer in time.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_ask")
+    answer: Future[T] = Future()
+    # A daemon: the process does not wait at its end for what nobody waits for any more.
+    if not start("wandb_ckpt_ask", partial(carry_out, question, answer)):
+        raise _artifact.UnreachableError("no thread can be started to ask it")
     try:
-        return pool.submit(question).result(_ASK_TIMEOUT)
+        return answer.result(_ASK_TIMEOUT)
     except TimeoutError as error:
         raise _artifact.UnreachableError(_artifact.words(error)) from error
-    finally:
-        pool.shutdown(wait=False)
 
 
 def _look_up(run: "wandb.Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:

@@ -1,9 +1,9 @@
 """What is still to be published on this disk: found by the records beside the snapshots, published, or swept."""
 
 import logging
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._atomic import PREFIX, finish_killed_saves
 from wandb_ckpt._record import Record
 from wandb_ckpt._standing import Standing
+from wandb_ckpt._threads import start
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -134,7 +135,7 @@ def sweep_in_background(run: "wandb.Run") -> None:
     It looks beside the run's own folder, and only at what is for the run's server.
     """
     here = _artifact.sync_folder(run).parent
-    threading.Thread(target=_sweep, args=(run, here), name="wandb_ckpt_sweep", daemon=True).start()
+    start("wandb_ckpt_sweep", partial(_sweep, run, here))  # without it the next start sweeps
 
 
 def _sweep(run: "wandb.Run", here: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
 from wandb_ckpt import _artifact
+from wandb_ckpt._threads import start
 
 if TYPE_CHECKING:
     import wandb
@@ -99,9 +100,8 @@ def forget(wind_up: Callable[[], None]) -> None:
 
 def _join(work: Callable[[], None], seconds: float) -> None:
     # In a thread of its own: this one may have been interrupted while it held a lock of wandb's, or while it printed.
-    thread = threading.Thread(target=work, name="wandb_ckpt_preempted", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    if thread := start("wandb_ckpt_preempted", work):
+        thread.join(seconds)
 
 
 # A forked worker, which its parent ends by SIGTERM, has nothing to publish: it dies as without this handler.

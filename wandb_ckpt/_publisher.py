@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._threads import after_fork, start
 from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
@@ -85,6 +87,10 @@ class Publisher:
 
     def __init__(self, upkeep: Upkeep) -> None:
         self._upkeep = upkeep
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Condition(threading.RLock())
         self._outcomes: list[Outcome] = []
         self._waiting: deque[_Job] = deque()
@@ -125,10 +131,9 @@ class Publisher:
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
                 logger.debug("There may be too little room for what waits: %s", error)
             self._last_progress = time.monotonic()
-            # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
-            self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
-            # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
-            self._run("wandb_ckpt_exit", self._hold_exit, daemon=False)
+            self._start_all()
+            if "wandb_ckpt_hand_over" not in self._running:
+                self._note_unreachable(self._waiting[-1], "no thread can be started")
             self._lock.notify_all()
 
     def _make_room(self, newest: Publication) -> None:
@@ -172,6 +177,7 @@ class Publisher:
         next_line = time.monotonic() + _QUIET
         with self._lock:
             while self._is_busy() and not self._is_stuck():
+                self._start_all()  # as far as that could not be done before
                 if time.monotonic() >= next_line:
                     _artifact.say(f"publishing {self._amount()} …")
                     next_line = time.monotonic() + _SAY_AGAIN
@@ -181,11 +187,30 @@ class Publisher:
     def _is_busy(self) -> bool:
         return bool(self._waiting or self._in_flight or self._upkeep.is_linking)
 
-    def _run(self, name: str, work: Callable[[], None], *, daemon: bool) -> None:
-        """Starts a thread, unless the one of that name is running. Called with the lock held."""
-        if name not in self._running:
+    def _start_all(self) -> None:
+        """Starts the threads that there is work for and that do not run. Called with the lock held."""
+        if self._waiting:
+            self._start("wandb_ckpt_hand_over", self._hand_over_all)
+        if self._in_flight:
+            self._start("wandb_ckpt_settle", self._settle_all)
+        if self._is_busy():
+            # No daemon, because the interpreter joins it before it exits, and before wandb finishes its runs.
+            self._start("wandb_ckpt_exit", self._hold_exit, daemon=False)
+
+    def _start(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> bool:
+        """Starts a thread, unless the one of that name runs; returns whether it does. Called with the lock held."""
+        # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
+        if name not in self._running and start(name, partial(self._guard, name, work), daemon=daemon):
             self._running.add(name)
-            threading.Thread(target=self._guard, args=(name, work), name=name, daemon=daemon).start()
+        return name in self._running
+
+    def _start_or_do(self, name: str, work: Callable[[], None]) -> None:
+        """Starts a thread, unless the one of that name runs; where there can be none, this one does its work."""
+        with self._lock:
+            if self._start(name, work):
+                return
+            self._running.add(name)
+        self._guard(name, work)
 
     def _guard(self, name: str, work: Callable[[], None]) -> None:
         try:
@@ -193,6 +218,7 @@ class Publisher:
         except Exception:
             logger.exception("Publishing stopped at an error of wandb_ckpt's own; please report it")
             with self._lock:
+                self._lock.wait(timeout=_LONGEST_PAUSE)  # not at once again, for it may not be the last time
                 self._running.discard(name)
 
     def _next_or_end(self, queue: deque[_Job], name: str) -> _Job | None:
@@ -291,14 +317,14 @@ class Publisher:
         with self._lock:
             self._in_flight.append(self._waiting.popleft())
             self._last_progress = time.monotonic()
-            self._run("wandb_ckpt_settle", self._settle_all, daemon=True)
+        self._start_or_do("wandb_ckpt_settle", self._settle_all)
 
     def _take_back(self) -> None:
         """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
         with self._lock:
             self._waiting.extendleft(reversed(self._in_flight))
             self._in_flight.clear()
-            self._run("wandb_ckpt_hand_over", self._hand_over_all, daemon=True)
+        self._start_or_do("wandb_ckpt_hand_over", self._hand_over_all)
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state != "failed":

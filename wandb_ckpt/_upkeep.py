@@ -19,6 +19,7 @@ from wandb_ckpt._artifact import Publication, UnreachableError, say
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._local_files import LocalFiles
 from wandb_ckpt._retention import can_tell, expendable
+from wandb_ckpt._threads import after_fork, start
 from wandb_ckpt._versions import OwnVersion
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Upkeep:
 
     def __init__(self, keeping: Keeping) -> None:
         self._keeping = keeping
+        self._begin()
+        after_fork(self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Condition()
         self._is_running = False
         self._local = LocalFiles()
@@ -96,11 +101,13 @@ class Upkeep:
             self._links_put_off.clear()
             if self._keeping.prunes:
                 self._to_prune[publication.run.id, publication.name] = publication
-            if not self._is_running and (self._links or self._to_prune):
-                self._is_running = True
-                # A daemon, because a call of wandb's can hang for many minutes while its server is away (0.31).
-                threading.Thread(target=self._guard, name="wandb_ckpt_upkeep", daemon=True).start()
+            needs_thread = not self._is_running and bool(self._links or self._to_prune)
+            self._is_running |= needs_thread
             self._lock.notify_all()
+        # A daemon, because a call of wandb's can hang for many minutes while its server is away (0.31). Where no
+        # thread can be started, the publisher's does the work, which is a daemon, too.
+        if needs_thread and not start("wandb_ckpt_upkeep", self._guard):
+            self._guard()
 
     def _guard(self) -> None:
         try:
