@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import BadZipFile
 
 from wandb_ckpt._checkpoint import format_of
 from wandb_ckpt._collection import fetch, find, located
 from wandb_ckpt._hdf5 import FORMATS, open_weights
 from wandb_ckpt._layers import LayerChange, compare_layers
 from wandb_ckpt._listing import File, Version, files_of, flattened, version_of
+from wandb_ckpt._untrusted import check, has_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def compare(old_ref: str, new_ref: str) -> Difference:
     """Returns what differs between the versions that two refs name. Downloads them only if their files differ.
 
     Raises:
+        RestoreError: A file is damaged, or unsafe to read.
         Exception: What `wandb_ckpt.download` raises.
     """
     artifacts = find(old_ref), find(new_ref)
@@ -79,11 +80,13 @@ def _layers(*sides: tuple[Version, Mapping[str, File]]) -> tuple[tuple[LayerChan
         if format_of(located(files), is_folder=False) not in FORMATS:
             return (), f"{version.ref} is no .keras, .weights.h5 or .h5 file: only such are compared layer by layer"
     with TemporaryDirectory(prefix="wandb_ckpt-diff-") as folder:
-        paths = [fetch(version.ref, Path(folder) / side).path for side, (version, _) in zip("ab", sides, strict=True)]
-        try:
-            return _compare_files(*paths), ""
-        except (OSError, KeyError, BadZipFile) as error:
-            return (), f"the files can't be read as Keras saves them: {error}"
+        fetched = [fetch(version.ref, Path(folder) / side) for side, (version, _) in zip("ab", sides, strict=True)]
+        for each in fetched:
+            form = format_of(each.path.name, is_folder=False)
+            if not has_signature(each.path, form):
+                return (), f"the files can't be read as Keras saves them: {each.ref} is no {form} file"
+            check(each.path, form, each.ref)
+        return _compare_files(*(each.path for each in fetched)), ""
 
 
 def _compare_files(old: Path, new: Path) -> tuple[LayerChange, ...]:

@@ -16,12 +16,13 @@ def joined_name(names: Iterable[str]) -> str | None:
 
     >>> joined_name(["model.keras.shards/0000-config.json", "model.keras.shards/0001-end"])
     'model.keras'
-    >>> joined_name(["model.keras"]), joined_name([])
-    (None, None)
+    >>> joined_name(["model.keras"]), joined_name([]), joined_name(["...shards/0000-x"])
+    (None, None, None)
     """
     folders = {PurePosixPath(name).parent.as_posix() for name in names}
     folder = folders.pop() if len(folders) == 1 else ""
-    return folder.removesuffix(ENDING) if folder.endswith(ENDING) and "/" not in folder else None
+    name = folder.removesuffix(ENDING)
+    return name if folder.endswith(ENDING) and "/" not in folder and name not in ("", ".", "..") else None
 
 
 def join(folder: Path, names: Iterable[str], joined: str) -> None:

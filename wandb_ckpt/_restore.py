@@ -15,7 +15,8 @@ import h5py
 import wandb_ckpt
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import Fetched, fetch
-from wandb_ckpt._hdf5 import open_weights, variables
+from wandb_ckpt._hdf5 import FORMATS, open_weights, variables
+from wandb_ckpt._untrusted import check, tf_prefix
 from wandb_ckpt.errors import ArgumentError, RestoreError
 
 logger = logging.getLogger("wandb_ckpt")
@@ -37,8 +38,10 @@ def download(ref: str, root: str | PathLike[str] | None = None) -> Path:
     """Downloads a checkpoint and returns where it is: the file, the SavedModel folder or the TF prefix.
 
     Every file is checked against the digest in the version's manifest; what is here and whole already is not
-    downloaded again. Within an active online run the use is recorded, as `run.use_artifact` does. Within an offline
-    run, an alias means what the run left on this disk; without `root`, the path is the snapshot's own: only read it.
+    downloaded again. A file that a version only refers to (in a bucket, on a shared disk) is not: wandb compares it
+    with what the store says of it. Within an active online run the use is recorded, as `run.use_artifact` does.
+    Within an offline run, an alias means what the run left on this disk; without `root`, the path is the snapshot's
+    own: only read it.
 
     Args:
         ref: `entity/project/name:alias`, `project/name:v3`, `name:best`; within an active run also just a version or
@@ -72,6 +75,12 @@ def load_model(
 ) -> Any:
     """Downloads a whole-model checkpoint and returns the model, as `keras.saving.load_model` does.
 
+    Nothing in a version is trusted. Before anything is read, its files are checked: no link or value leads out of
+    them, and they don't unpack to much more than they are. `safe_mode=True` promises that no code in them runs. Where
+    the Keras that loads can't keep that, this is an error: a SavedModel, a `.h5` file of tf_keras or for Keras before
+    3.11.3, and a `.keras` file which names what Keras does not have, for tf_keras and Keras before 3.15.1 (3.12.4 is
+    as good). Keras 3.15.1 sees to it itself.
+
     The Keras that saved it loads it: tf_keras where the version's metadata says Keras 2, and always for a SavedModel.
     A version without metadata is loaded by the Keras that `tensorflow.keras` is (`TF_USE_LEGACY_KERAS`).
     For any other combination, pass the path that `download` returns to the `load_model` that you want.
@@ -82,13 +91,15 @@ def load_model(
         ref: As in `download`.
         custom_objects: Custom classes and functions by name, as in Keras.
         compile: Whether to compile the model, with its optimizer's state. Defaults to `True`.
-        safe_mode: Whether to refuse code in the file (lambdas). Defaults to `True`.
+        safe_mode: Whether to refuse what may run code that is in the files. Pass `False` only if you trust whoever
+            published them. Defaults to `True`.
 
     Returns:
         The model.
 
     Raises:
-        RestoreError: The checkpoint has weights only.
+        RestoreError: The checkpoint has weights only; its files are damaged, or not as Keras writes them; or
+            `safe_mode=True` can't be kept.
         Exception: What Keras raises, and what `download` raises.
 
     Example:
@@ -99,6 +110,8 @@ def load_model(
     """
     fetched = fetch(ref)
     form = _format(fetched.path)
+    if form in FORMATS:
+        check(fetched.path, form, fetched.ref)
     if _is_weights_only(fetched.path, form):
         raise RestoreError(
             f"{fetched.ref} has weights only ({fetched.path.name}), no model: expected a checkpoint that was saved "
@@ -119,7 +132,8 @@ def restore(model: Any, ref: str) -> Checkpoint:
 
     Compile the model first: an optimizer that is not built yet is built, so that its state has a place to go; a model
     without an optimizer gets the weights only. The learning rate is a part of Keras 3's optimizer state.
-    Checkpoints of whole models and of weights are restored alike, in every format that Keras and tf_keras save.
+    Checkpoints of whole models and of weights are restored alike, in every format that Keras and tf_keras save. No
+    code in the files runs, and they are checked before anything is read, as for `load_model`.
 
     Args:
         model: A built model of the architecture that was saved.
@@ -131,7 +145,8 @@ def restore(model: Any, ref: str) -> Checkpoint:
 
     Raises:
         ArgumentError: `model` is no Keras model, or not built.
-        RestoreError: The checkpoint does not fit the model or its optimizer.
+        RestoreError: The checkpoint does not fit the model or its optimizer; or its files are damaged, or not as
+            Keras writes them.
         Exception: What `download` raises.
 
     Example:
@@ -154,6 +169,7 @@ def restore_fetched(model: Any, fetched: Fetched) -> Checkpoint:
     """
     form = _format(fetched.path)
     _check_family(model, fetched, form)
+    check(fetched.path, form, fetched.ref)
     optimizer = _built_optimizer(model)
     saved = _saved_in(fetched.path, form)
     _check_fit(model, optimizer, saved, fetched)
@@ -206,8 +222,7 @@ def _saved_in(path: Path, form: str) -> _Saved:
 def _saved_in_tf(path: Path, form: str) -> _Saved:
     import tensorflow as tf
 
-    prefix = path / "variables" / "variables" if form == "savedmodel" else path
-    names = [name for name, _ in tf.train.list_variables(str(prefix))]
+    names = [name for name, _ in tf.train.list_variables(str(tf_prefix(path, form)))]
     # How many variables an optimizer has here can't be told from their names; TensorFlow itself sees to a match.
     has_state = any(name.startswith("optimizer/") for name in names)
     return _Saved(_count_weights(names), None if has_state else 0)
