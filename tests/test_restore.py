@@ -271,9 +271,9 @@ def test_a_tensorflow_format_needs_tf_keras(tf_train: Any) -> None:
 # ---- load_model ------------------------------------------------------------------------------------------
 
 
-def check_loaded(trained: Trained, family: Any) -> None:
+def check_loaded(trained: Trained, family: Any, **arguments: Any) -> None:
     """The loaded model is compiled and predicts as the trained one."""
-    model = wandb_ckpt.load_model(f"{trained.name}:latest")
+    model = wandb_ckpt.load_model(f"{trained.name}:latest", **arguments)
     assert isinstance(model, family.Model)
     assert state_of(model) == trained.states[1]
     assert (model.predict(X, verbose=0) == trained.model.predict(X, verbose=0)).all()
@@ -295,18 +295,18 @@ def test_load_model_of_legacy_hdf5(train: Any) -> None:
 def test_load_model_then_restore_of_a_savedmodel(tf_train: Any) -> None:
     """tf_keras 2.21 loads a SavedModel without its optimizer's state; restore puts it in."""
     trained = tf_train("folder")
-    model = wandb_ckpt.load_model(f"{trained.name}:latest")
+    model = wandb_ckpt.load_model(f"{trained.name}:latest", safe_mode=False)
     assert (model.predict(X, verbose=0) == trained.model.predict(X, verbose=0)).all()
     wandb_ckpt.restore(model, f"{trained.name}:latest")
     assert state_of(model) == trained.states[1]
 
 
-@pytest.mark.parametrize("filepath", ["m.keras", "m.h5"])
-def test_load_model_takes_the_keras_that_saved(tf_train: Any, filepath: str) -> None:
+@pytest.mark.parametrize(("filepath", "safe_mode"), [("m.keras", True), ("m.h5", False)])
+def test_load_model_takes_the_keras_that_saved(tf_train: Any, filepath: str, safe_mode: bool) -> None:
     """What legacy tf_keras saved becomes a model of tf_keras, whatever TF_USE_LEGACY_KERAS says."""
     import tf_keras
 
-    check_loaded(tf_train(filepath), tf_keras)
+    check_loaded(tf_train(filepath), tf_keras, safe_mode=safe_mode)
 
 
 def test_load_model_of_weights_says_what_to_do(train: Any) -> None:

@@ -1,11 +1,12 @@
 """Files that are made to do harm: published as real versions, refused before any value or code in them is used."""
 
 import ctypes
+import json
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from test_restore import state_of
 
 import wandb_ckpt
 from scripts import run_script
-from training import fit, model_of
+from training import X, Y, fit, model_of
 from wandb_ckpt._diff import compare
 from wandb_ckpt._untrusted import check
 from wandb_ckpt.keras import WandbModelCheckpoint
@@ -520,6 +521,192 @@ def test_what_is_no_tensorflow_checkpoint_is_refused(start_run: Any, tmp_path: P
         (tmp_path / "out" / name).write_bytes(b"nothing")
     with pytest.raises(wandb_ckpt.RestoreError, match="v0 can't be read as Keras saves it: tf"):
         wandb_ckpt.restore(model_of(tf_keras), publish_folder(start_run, tmp_path / "out"))
+
+
+# ---- safe_mode ---------------------------------------------------------------------------------------------
+
+
+def lambda_model(family: Any, mark: Path) -> Any:
+    """A model that leaves a mark on the disk when it is built."""
+    layers = [family.Input((4,)), family.layers.Lambda(lambda x, mark=str(mark): [open(mark, "w").close(), x][1])]
+    return family.Sequential([*layers, family.layers.Dense(1)])
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.15.1", "", None])
+def test_metadata_chooses_no_unguarded_loader(start_run: Any, tmp_path: Path, version: str | None) -> None:
+    """Whatever version a hostile `.h5` says it is of, its code does not run, and `safe_mode=False` is named."""
+    tf_keras = pytest.importorskip("tf_keras")
+    mark = tmp_path / "mark"
+    path = save(tmp_path / "out", "h5", lambda_model(tf_keras, mark))
+    mark.unlink()
+    (ref,) = publish(start_run, path, keras_version=version)
+    with pytest.raises(ValueError, match="safe_mode=False"):
+        wandb_ckpt.load_model(ref)
+    assert not mark.exists()
+    if version == "2.15.0":
+        wandb_ckpt.load_model(ref, safe_mode=False)
+        assert mark.exists()
+
+
+@pytest.mark.parametrize("name", ["m.h5", "folder"])
+def test_what_tf_keras_can_t_guard_needs_a_word(start_run: Any, tmp_path: Path, name: str) -> None:
+    """A `.h5` and a SavedModel of tf_keras are loaded with `safe_mode=False` only: said, with the reason."""
+    tf_keras = pytest.importorskip("tf_keras")
+    trained = fit(tf_keras, []).model
+    trained.save(tmp_path / "out" / name)
+    folder = tmp_path / "out" / name
+    ref = publish_folder(start_run, folder if folder.is_dir() else folder.parent)
+    with pytest.raises(
+        wandb_ckpt.RestoreError, match=r"no code in it runs: .*pass safe_mode=False; or build the model"
+    ):
+        wandb_ckpt.load_model(ref) if name == "folder" else load_as_tf_keras(ref)
+
+
+def load_as_tf_keras(ref: str) -> Any:
+    """Loads a version as a user of legacy Keras does."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    try:
+        return wandb_ckpt.load_model(ref)
+    finally:
+        del os.environ["TF_USE_LEGACY_KERAS"]
+
+
+MODULE = "import pathlib; pathlib.Path(__file__).with_suffix('.mark').touch()\nclass Evil: pass\ndef evil(*_): pass\n"
+
+
+def in_place_of_the_model(config: Any, module: str) -> None:
+    """A class in its place."""
+    config |= {"module": module, "class_name": "Evil", "registered_name": None}
+
+
+def in_the_loss(config: Any, module: str) -> None:
+    """A function for the loss."""
+    config["compile_config"]["loss"] = {"module": module, "class_name": "function", "config": "evil"}
+
+
+def in_a_layer(config: Any, module: str) -> None:
+    """A function as an argument of a layer."""
+    evil = {"module": module, "class_name": "function", "config": "evil", "registered_name": "function"}
+    nothing = {"output_shape": None, "output_shape_type": "raw"}
+    config["config"]["layers"][1]["config"] = {"name": "l", "function": evil, "function_type": "function", **nothing}
+    config["config"]["layers"][1] |= {"class_name": "Lambda"}
+
+
+def in_a_nested_model(config: Any, module: str) -> None:
+    """The same, deeper."""
+    config["config"]["layers"].append(json.loads(json.dumps(config)))
+    in_a_layer(config["config"]["layers"][-1], module)
+
+
+@pytest.mark.parametrize("place", [in_place_of_the_model, in_the_loss, in_a_layer, in_a_nested_model])
+def test_no_module_is_imported(start_run: Any, tmp_path: Path, monkeypatch: Any, place: Any) -> None:
+    """tf_keras imports whatever module a `.keras` file names: such a file is refused before."""
+    tf_keras = pytest.importorskip("tf_keras")
+    monkeypatch.syspath_prepend(tmp_path)
+    name, mark = f"evil_{place.__name__}", tmp_path / f"evil_{place.__name__}.mark"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    path = save(tmp_path / "out", "keras", fit(tf_keras, []).model)
+    edit_config(path, lambda config: place(config, name))
+    (ref,) = publish(start_run, path, keras_version="2.21.0")
+    with pytest.raises(wandb_ckpt.RestoreError, match=f"it names {name}.*safe_mode=False"):
+        wandb_ckpt.load_model(ref)
+    assert not mark.exists()
+    with suppress(TypeError, AttributeError, ValueError):  # it is no model
+        wandb_ckpt.load_model(ref, safe_mode=False)
+    assert mark.exists()
+
+
+def edit_config(path: Path, edit: Callable[[Any], None]) -> None:
+    """Changes the configuration in a `.keras` file."""
+    with ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    edit(config)
+    replace_entry(path, "config.json", json.dumps(config).encode())
+
+
+def with_builtin(config: Any) -> None:
+    """A function of Python itself."""
+    in_a_layer(config, "builtins")
+    config["config"]["layers"][1]["config"]["function"]["config"] = "exec"
+
+
+def with_file(config: Any) -> None:
+    """A vocabulary in a file of the host."""
+    config["config"]["layers"].insert(
+        1, {"module": "keras.layers", "class_name": "StringLookup", "registered_name": None}
+    )
+    config["config"]["layers"][1]["config"] = {"vocabulary": "/etc/hostname"}
+
+
+def with_tensorflow(config: Any) -> None:
+    """A function of TensorFlow that writes files."""
+    config["config"]["layers"][1] = {"module": "keras.layers", "class_name": "TFOpLambda", "registered_name": None}
+    config["config"]["layers"][1]["config"] = {"name": "w", "function": "io.write_file"}
+
+
+def with_loader(config: Any) -> None:
+    """A function of Keras that loads other files, named as a class."""
+    config["config"]["layers"][1] = {"module": "keras.models", "class_name": "X", "registered_name": "load_model"}
+    config["config"]["layers"][1]["config"] = {}
+
+
+@pytest.mark.parametrize("edit", [with_builtin, with_file, with_tensorflow, with_loader])
+def test_what_reaches_out_of_keras_is_refused(start_run: Any, tmp_path: Path, edit: Any) -> None:
+    """What tf_keras itself or Python has is no better, where it can read, write or run what a file names."""
+    tf_keras = pytest.importorskip("tf_keras")
+    path = save(tmp_path / "out", "keras", fit(tf_keras, []).model)
+    edit_config(path, edit)
+    (ref,) = publish(start_run, path, keras_version="2.21.0")
+    with pytest.raises(wandb_ckpt.RestoreError, match="safe_mode=False"):
+        wandb_ckpt.load_model(ref)
+
+
+def layers_of_all_kinds(family: Any) -> Any:
+    """A model with much of what models have."""
+    layers = family.layers
+    inputs = family.Input((4,))
+    dense = layers.Dense(3, "relu", kernel_regularizer=family.regularizers.L2(0.1), bias_constraint="non_neg")(inputs)
+    steps = layers.Bidirectional(layers.LSTM(2))(layers.Reshape((3, 1))(dense * 2.0 + 1.0))
+    inner = family.Sequential([family.Input((4,)), layers.BatchNormalization(), layers.Dropout(0.5)])
+    outputs = layers.Dense(1, activation=family.activations.gelu)(layers.Concatenate()([steps, inner(inputs)]))
+    model = family.Model(inputs, outputs)
+    schedule = family.optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)
+    model.compile(family.optimizers.Adam(schedule), family.losses.Huber(), metrics=["mae", family.metrics.AUC()])
+    model.fit(X, Y > 2, verbose=0)
+    return model
+
+
+def words(family: Any) -> Any:
+    """A model with a vocabulary."""
+    text = family.layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    return family.Sequential([family.Input((1,), dtype="string"), text, family.layers.Embedding(5, 2)])
+
+
+@pytest.mark.parametrize("make", [layers_of_all_kinds, words])
+@pytest.mark.parametrize("name", ["keras", "tf_keras"])
+def test_what_keras_has_is_loaded_in_safe_mode(start_run: Any, tmp_path: Path, make: Any, name: str) -> None:
+    """Models of layers, losses, metrics and schedules of either Keras need no word."""
+    family = pytest.importorskip(name)
+    made = make(family)
+    (ref,) = publish(start_run, save(tmp_path / "out", "keras", made), keras_version=family.__version__)
+    model = wandb_ckpt.load_model(ref)
+    assert isinstance(model, family.Model)
+    assert [each.tobytes() for each in model.get_weights()] == [each.tobytes() for each in made.get_weights()]
+
+
+def test_tf_keras_takes_what_the_user_gives(start_run: Any, tmp_path: Path) -> None:
+    """A class in `custom_objects` needs no word; the same file without it does."""
+    tf_keras = pytest.importorskip("tf_keras")
+
+    class Twice(tf_keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, inputs: Any) -> Any:
+            return inputs * 2
+
+    model = tf_keras.Sequential([tf_keras.Input((4,)), Twice()])
+    (ref,) = publish(start_run, save(tmp_path / "out", "keras", model), keras_version="2.21.0")
+    assert (wandb_ckpt.load_model(ref, custom_objects={"Twice": Twice}).predict(X, verbose=0) == X * 2).all()
+    with pytest.raises(wandb_ckpt.RestoreError, match=r"it names .*Twice"):
+        wandb_ckpt.load_model(ref)
 
 
 # ---- references -------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from wandb_ckpt._callback import PublishingMixin
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import api_for
 from wandb_ckpt._decision import aliases_for, direction_of
+from wandb_ckpt._safe_mode import has_all_fixes
 
 _PACKAGES = ("wandb-ckpt", "wandb", "keras", "tf_keras", "tensorflow", "jax", "torch", "h5py")
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -72,11 +73,22 @@ def _packages() -> Iterator[Finding]:
     found = {name: _version(name) for name in _PACKAGES}
     for name, installed in found.items():
         if installed:
-            yield Finding(name, "ok", installed)
+            yield _package(name, installed)
     if not any(found[name] for name in _BACKENDS):
         yield Finding(
             "backend", "wrong", "Keras needs one: pip install 'wandb-ckpt[tensorflow]', or [jax], or [torch]"
         )
+
+
+def _package(name: str, installed: str) -> Finding:
+    if name != "keras" or has_all_fixes(installed):
+        return Finding(name, "ok", installed)
+    return Finding(
+        name,
+        "note",
+        f"{installed}, which lacks fixes for files that are made to do harm (read other files, run code, fill the "
+        "memory): only 3.15.1 and newer, and 3.12.4, have all. Update it to load models that others have published",
+    )
 
 
 def _version(package: str) -> str | None:

@@ -16,6 +16,7 @@ import wandb_ckpt
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import Fetched, fetch
 from wandb_ckpt._hdf5 import FORMATS, open_weights, variables
+from wandb_ckpt._safe_mode import check_safe_mode
 from wandb_ckpt._untrusted import check, tf_prefix
 from wandb_ckpt.errors import ArgumentError, RestoreError
 
@@ -118,6 +119,8 @@ def load_model(
             f"whole. Build the model as it was, and call wandb_ckpt.restore(model, {fetched.ref!r})."
         )
     keras = _family_that_saved(fetched.metadata, form)
+    if safe_mode:
+        check_safe_mode(fetched.path, form, keras, custom_objects or {}, fetched.ref)
     try:
         return keras.saving.load_model(
             str(fetched.path), custom_objects=custom_objects, compile=compile, safe_mode=safe_mode

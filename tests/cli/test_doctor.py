@@ -27,6 +27,30 @@ def test_all_is_well(command: Any, server: Any, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
+    ("installed", "state"),
+    [
+        ("3.5.0", "note"),
+        ("3.12.3", "note"),
+        ("3.12.4", "ok"),
+        ("3.13.2", "note"),
+        ("3.15.0", "note"),
+        ("3.15.1", "ok"),
+    ],
+)
+def test_a_keras_without_all_fixes_is_named(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: str, state: str
+) -> None:
+    """A Keras that lacks fixes for hostile files is a note that says why, and which ones have them."""
+    metadata = tmp_path / f"keras-{installed}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: keras\nVersion: {installed}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = findings(command("doctor"))["keras"]
+    assert (found[0], found[1].split(",")[0]) == (state, installed)
+    assert ("made to do harm" in found[1] and "3.15.1" in found[1] and "3.12.4" in found[1]) == (state == "note")
+
+
+@pytest.mark.parametrize(
     ("arguments", "saves", "monitor", "versions"),
     [
         ([], "every epoch, as keras: m-{epoch}.keras, with epoch filled in", "val_loss: lower is better", "epoch_3"),
