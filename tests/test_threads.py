@@ -41,9 +41,10 @@ def refusing(names: tuple[str, ...], times: float) -> str:
     ids=["once", "twice, in the background", "all but one, always"],
 )
 def test_threads_that_can_not_be_started(
-    server: Any, project: str, tmp_path: Path, names: tuple[str, ...], times: float, background: bool
+    server: Any, start_run: Any, project: str, tmp_path: Path, names: Any, times: float, background: bool
 ) -> None:
     """Training goes on, every checkpoint is saved, published and looked after; what was refused is tried again."""
+    start_run(id="r1").finish()  # of a resumed run W&B is asked when training begins
     body = f"""
     MORE = {{"max_to_keep": 1, "save_on_background": {background}}}
     wandb.init(resume="allow")

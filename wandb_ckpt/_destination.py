@@ -22,10 +22,11 @@ logger = logging.getLogger("wandb_ckpt")
 
 T = TypeVar("T")
 
-# How often W&B is asked for the best value that it has, with longer and longer pauses: about half a minute.
-_TRIES = 6
+# How often W&B is asked for the best value that it has: in a forked child, wandb 0.31 never answers, and what is
+# pending must be published before the end of training has lost its patience.
+_TRIES = 2
 
-# How long the beginning of a resumed training waits to learn what W&B has of it, in seconds.
+# How long is waited to learn what W&B has of a run, in seconds, at the beginning of a resumed training above all.
 _ASK_TIMEOUT = 20.0
 
 
@@ -78,7 +79,7 @@ class EarlierBest:
         if self._question is not None and self._tries:
             self._tries -= 1
             try:
-                self.known = self._question()
+                self.known = ask(self._question)
             except _artifact.UnreachableError as error:
                 if self._tries:
                     raise
