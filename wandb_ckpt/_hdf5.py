@@ -101,9 +101,9 @@ def dtype_of(variable: h5py.Dataset) -> str:
     return "bfloat16" if variable.dtype.str == "|V2" else str(variable.dtype)
 
 
-def values_of(variable: h5py.Dataset) -> "np.ndarray[Any, Any]":
-    """Returns a variable's values, of a type that can be calculated with where they are numbers."""
-    values: np.ndarray[Any, Any] = np.asarray(variable[()])
+def values_of(variable: h5py.Dataset, rows: Any = ()) -> "np.ndarray[Any, Any]":
+    """Returns a variable's values, or some of its rows; numbers are of a type that can be calculated with."""
+    values: np.ndarray[Any, Any] = np.asarray(variable[rows])
     if dtype_of(variable) == "bfloat16":
         return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return values

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves, give_memory_back
+from wandb_ckpt._lora import keeping, lora_layers
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -80,6 +81,7 @@ class SaveObserver:
         self._warn = warn
         self._saves: list[Save | LaterSave] = []
         self._tidied: set[Path] = set()
+        self._lora_layers: list[tuple[str, Any]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed, name)
@@ -105,11 +107,17 @@ class SaveObserver:
         # A folder in the way is for the parent to complain about, at once.
         picture = self._take_picture() if self._take_picture and not Path(path).is_dir() else None
         if picture is None:
-            self._saves.append(self._made(getattr(self._observed, method), path, args, kwargs))
+            save = self._with_lora(getattr(self._observed, method), path)
+            self._saves.append(self._made(save, path, args, kwargs))
         else:
-            save = partial(picture.save, method)
+            save = self._with_lora(partial(picture.save, method), path)
             # By then the process may be in another folder than where the parent wanted the file.
             self._saves.append(LaterSave(path, partial(self._made, save, str(place_of(path)), args, kwargs)))
+
+    def _with_lora(self, save: Callable[..., Any], path: str) -> Callable[..., Any]:
+        if self._lora_layers is None:
+            self._lora_layers = lora_layers(self._observed)
+        return keeping(self._lora_layers, save, path)
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
         folder, reason = (None, None) if "://" in path else self._private_folder(path)

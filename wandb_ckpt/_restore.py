@@ -1,38 +1,34 @@
 """download, load_model and restore: what W&B keeps, back on this disk, as a model, in a model."""
 
 import logging
-import sys
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
 
 import wandb_ckpt
+from wandb_ckpt import _assets, _lora, _tensorflow
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import Fetched, fetch
-from wandb_ckpt._hdf5 import FORMATS, open_weights, variables
+from wandb_ckpt._finite import not_finite_in
+from wandb_ckpt._fit import Fit, check_fit, copy_without
+from wandb_ckpt._hdf5 import FORMATS, open_weights
+from wandb_ckpt._optimizers import OptimizerState, accepts
 from wandb_ckpt._safe_mode import check_safe_mode
-from wandb_ckpt._untrusted import check, tf_prefix
+from wandb_ckpt._saveables import Saveables, is_tf_keras
+from wandb_ckpt._untrusted import check
 from wandb_ckpt.errors import ArgumentError, RestoreError
 
 logger = logging.getLogger("wandb_ckpt")
 
 _TF_FORMATS = ("savedmodel", "tf")
-# What is beside the weights at the top of a file; tf_keras and SavedModels keep metrics there.
-_NO_WEIGHTS = ("optimizer", "metrics", "keras_api", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")
-
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    """What a checkpoint's files hold: the number of weights and of optimizer variables; `None` when not known."""
-
-    weights: int | None
-    optimizer: int | None
+_STORED = ("keras", "weights.h5")  # as Keras 3 and tf_keras save since 2.12, a part of the model after the other
 
 
 def download(ref: str, root: str | PathLike[str] | None = None) -> Path:
@@ -130,7 +126,7 @@ def load_model(
         raise
 
 
-def restore(model: Any, ref: str) -> Checkpoint:
+def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
     """Puts a checkpoint's weights, and its optimizer state where it has one, into a model.
 
     Compile the model first: an optimizer that is not built yet is built, so that its state has a place to go; a model
@@ -138,9 +134,14 @@ def restore(model: Any, ref: str) -> Checkpoint:
     Checkpoints of whole models and of weights are restored alike, in every format that Keras and tf_keras save. No
     code in the files runs, and they are checked before anything is read, as for `load_model`.
 
+    Nothing is changed in a model that the checkpoint does not fit. A `.keras` file gives layers their vocabularies,
+    too; of other formats, which have none, a warning names the layers that need one.
+
     Args:
         model: A built model of the architecture that was saved.
         ref: As in `download`.
+        optimizer: Whether to restore the state of optimizers. `False` is for fine-tuning with another optimizer, or
+            with other layers frozen: every optimizer stays as it is. Defaults to `True`.
 
     Returns:
         The facts of the checkpoint, with the path that it was downloaded to. For a version that this package did
@@ -161,28 +162,39 @@ def restore(model: Any, ref: str) -> Checkpoint:
     ```
     """
     check_model(model)
-    return restore_fetched(model, fetch(ref))
+    fetched = fetch(ref)
+    checkpoint = restore_fetched(model, fetched, optimizer=optimizer)
+    if layer := not_finite_in(fetched.path, checkpoint.format):
+        logger.warning("%s has NaN or infinite values, such as in %s.", fetched.ref, layer)
+    return checkpoint
 
 
-def restore_fetched(model: Any, fetched: Fetched) -> Checkpoint:
+def restore_fetched(model: Any, fetched: Fetched, *, optimizer: bool = True) -> Checkpoint:
     """Puts a checkpoint that is on this disk into a model that `check_model` finds right.
+
+    Args:
+        model: The model.
+        fetched: The checkpoint.
+        optimizer: Whether to restore the state of optimizers.
 
     Raises:
         RestoreError: The checkpoint does not fit the model or its optimizer.
     """
-    form = _format(fetched.path)
+    form, parts = _format(fetched.path), Saveables(model)
     _check_family(model, fetched, form)
     check(fetched.path, form, fetched.ref)
-    optimizer = _built_optimizer(model)
-    saved = _saved_in(fetched.path, form)
-    _check_fit(model, optimizer, saved, fetched)
+    fit = _check_fit(model, parts, form, fetched, optimizer=optimizer)
+    assets = _assets.differing_assets(parts, fetched, form)
+    adapters = _lora.adapters_of(parts) if form in _STORED else []
     try:
-        _put_back(model, optimizer, fetched.path, form)
+        _put_back(model, fit, fetched.path, form, optimizer=optimizer)
     except Exception as error:
         raise RestoreError(
             f"{fetched.ref} does not fit this model, which may now have a part of its weights: {error}\n"
             f"Expected the architecture that was saved. Build the model anew as it was then{_or_load(form)}."
         ) from error
+    _assets.put_back(model, assets, fetched)
+    _lora.put_back(adapters, fetched.path, parts, optimizer=optimizer)
     return Checkpoint.from_metadata(fetched.metadata, path=str(fetched.path), format=form)
 
 
@@ -212,38 +224,14 @@ def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
     return getattr(import_module(f"wandb_ckpt.{family}"), family)
 
 
-def _saved_in(path: Path, form: str) -> _Saved:
-    if form in _TF_FORMATS:
-        return _saved_in_tf(path, form)
-    with open_weights(path, form) as file:
-        if form == "h5":  # Keras itself counts the layers
-            return _Saved(None, len(_optimizer_values(file)))
-        names = list(variables(file))
-    return _Saved(_count_weights(names), sum(name.startswith("optimizer/vars/") for name in names))
-
-
-def _saved_in_tf(path: Path, form: str) -> _Saved:
-    import tensorflow as tf
-
-    names = [name for name, _ in tf.train.list_variables(str(tf_prefix(path, form)))]
-    # How many variables an optimizer has here can't be told from their names; TensorFlow itself sees to a match.
-    has_state = any(name.startswith("optimizer/") for name in names)
-    return _Saved(_count_weights(names), None if has_state else 0)
-
-
-def _count_weights(names: list[str]) -> int:
-    # tf_keras's legacy optimizers keep their slots below the weights in TF formats.
-    return sum(name.split("/")[0] not in _NO_WEIGHTS and ".OPTIMIZER_SLOT" not in name for name in names)
-
-
-def _optimizer_values(file: h5py.File) -> list[Any]:
+def _optimizer_values(file: h5py.File) -> list[h5py.Dataset]:
     """Returns the optimizer's variables in a legacy HDF5 file, in their order."""
     group = file.get("optimizer_weights")
     if group is None:
         return []
     # More names than fit into one attribute are in weight_names0, weight_names1, …
     keys = sorted((key for key in group.attrs if key.startswith("weight_names")), key=lambda key: (len(key), key))
-    return [group[name][()] for key in keys for name in group.attrs[key]]
+    return [group[name] for key in keys for name in group.attrs[key]]
 
 
 # ---- what the model is -----------------------------------------------------------------------------------
@@ -265,77 +253,79 @@ def check_model(model: Any) -> None:
 
 
 def _check_family(model: Any, fetched: Fetched, form: str) -> None:
-    if form in _TF_FORMATS and not _is_tf_keras(model):
+    if form in _TF_FORMATS and not is_tf_keras(model):
         raise RestoreError(
             f"{fetched.ref} is in a TensorFlow format ({form}), which only legacy tf_keras restores; this model is "
             "of Keras 3. Build it with tf_keras."
         )
 
 
-def _is_tf_keras(model: Any) -> bool:
-    tf_keras = sys.modules.get("tf_keras")  # a model of it has imported it
-    return tf_keras is not None and isinstance(model, tf_keras.Model)
-
-
-def _built_optimizer(model: Any) -> Any:
-    """Returns the model's optimizer with its variables made, or `None`.
-
-    Keras 3.15 and tf_keras 2.21 skip the state of an optimizer that has no variables yet, with but a warning.
-    """
-    optimizer: Any = getattr(model, "optimizer", None)
-    if hasattr(optimizer, "build") and not getattr(optimizer, "built", False):
-        optimizer.build(model.trainable_variables)
-    return optimizer
-
-
-def _check_fit(model: Any, optimizer: Any, saved: _Saved, fetched: Fetched) -> None:
-    """Refuses, before anything is changed, what Keras would restore in part without an error.
-
-    Keras 3.15 and tf_keras 2.21 restore a checkpoint into a model that has only some of its layers, and skip the
-    state of an optimizer of another kind.
-    """
-    room = _room_for_weights(model)
-    if saved.weights is not None and saved.weights > room:
-        raise RestoreError(
-            f"{fetched.ref} has {saved.weights} weights, and this model only {room}; nothing was restored. Expected "
-            "the architecture that was saved. To take a part on purpose, call "
-            f"model.load_weights({str(fetched.path)!r})."
-        )
-    if optimizer is None or saved.optimizer is None:
-        return
-    if saved.optimizer == 0:
-        logger.warning("%s has no optimizer state: the optimizer stays as it is.", fetched.ref)
-    elif saved.optimizer != (have := _number_of_variables(optimizer)):
-        raise RestoreError(
-            f"{fetched.ref} has {saved.optimizer} optimizer variables, and this model's {type(optimizer).__name__} "
-            f"has {have}; nothing was restored. Expected the optimizer that was saved. Compile the model with it, or "
-            "restore into a model that is not compiled to take the weights only."
-        )
-
-
-def _room_for_weights(model: Any) -> int:
-    # tf_keras saves the metrics that layers own, but does not count them as weights.
-    metrics = model.metrics if _is_tf_keras(model) else []
-    return len(model.weights) + sum(len(metric.variables) for metric in metrics)
-
-
-def _number_of_variables(optimizer: Any) -> int:
-    """Returns how many variables can be restored: none of a legacy tf_keras optimizer, which can't be built here."""
-    return len(optimizer.variables) if hasattr(optimizer, "build") else 0
-
-
-def _put_back(model: Any, optimizer: Any, path: Path, form: str) -> None:
-    with warnings.catch_warnings():
-        # Whether the checkpoint has optimizer state was checked before; of this Keras warns when it has none.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        status = model.load_weights(str(path))
+def _check_fit(model: Any, parts: Saveables, form: str, fetched: Fetched, *, optimizer: bool) -> Fit | None:
+    """Refuses, before anything is changed, what does not fit; builds the optimizers that need it."""
     if form in _TF_FORMATS:
+        prefix = _tensorflow.prefix_of(fetched.path, form)
+        _tensorflow.check_fit(model, parts, prefix, fetched, optimizer=optimizer)
+        return None
+    with open_weights(fetched.path, form) as file:
+        if form in _STORED:
+            return check_fit(model, parts, file, fetched, optimizer=optimizer)
+        # Keras itself counts the layers.
+        own = getattr(model, "optimizer", None)
+        if optimizer and own is not None:
+            accepts(own, _legacy_state(file), model, parts, fetched.ref)
+    return None
+
+
+def _legacy_state(file: h5py.File) -> OptimizerState:
+    values = _optimizer_values(file)
+    return OptimizerState("optimizer", tuple(each.shape for each in values), has_steps=bool(values))
+
+
+# ---- the model gets it -----------------------------------------------------------------------------------------
+
+
+def _put_back(model: Any, fit: Fit | None, path: Path, form: str, *, optimizer: bool) -> None:
+    if fit is not None:
+        _load_stored(model, fit, path, form, optimizer=optimizer)
+    elif form in _TF_FORMATS:
+        prefix = _tensorflow.prefix_of(path, form)
+        status = model.load_weights(str(path)) if optimizer else _tensorflow.load_weights(model, prefix)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    if form == "h5" and optimizer is not None:
-        with open_weights(path, form) as file:
-            for variable, value in zip(optimizer.variables, _optimizer_values(file), strict=False):
-                variable.assign(value)
+    else:
+        model.load_weights(str(path))
+        if optimizer and getattr(model, "optimizer", None) is not None:
+            _assign_legacy(model.optimizer, path, form)
+
+
+def _load_stored(model: Any, fit: Fit, path: Path, form: str, *, optimizer: bool) -> None:
+    left_out = () if optimizer else fit.optimizers
+    skipped = "|".join(map(str, {0, *fit.unused}))
+    with _without(left_out, path, form) as file, warnings.catch_warnings():
+        # Of what has no state was told before; any other state that Keras skips is an error.
+        warnings.filterwarnings("error", "Skipping variable loading for optimizer")
+        warnings.filterwarnings("ignore", rf"Skipping variable loading .* optimizer has ({skipped}) variables")
+        model.load_weights(str(file))
+
+
+@contextmanager
+def _without(left_out: tuple[str, ...], path: Path, form: str) -> Iterator[Path]:
+    """Yields a file without the variables of some parts: the file itself, if it has none of them."""
+    if not left_out:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "left.weights.h5"
+        with open_weights(path, form) as source, h5py.File(copy, "w") as target:
+            copy_without(source, left_out, target)
+        yield copy
+
+
+def _assign_legacy(optimizer: Any, path: Path, form: str) -> None:
+    with open_weights(path, form) as file:
+        # Where there is no state, nothing.
+        for variable, value in zip(optimizer.variables, _optimizer_values(file), strict=False):
+            variable.assign(value[()])
 
 
 def _or_load(form: str) -> str:

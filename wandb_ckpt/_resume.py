@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt import _artifact, _pending, _seeds
 from wandb_ckpt._artifact import UnreachableError
 from wandb_ckpt._atomic import link_tree
-from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, moment
+from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, format_of, moment
 from wandb_ckpt._collection import Fetched, fetch_version, kept
 from wandb_ckpt._destination import Destination, ask
+from wandb_ckpt._finite import not_finite_in
 from wandb_ckpt._record import Record
 from wandb_ckpt._restore import restore_fetched
 from wandb_ckpt._versions import OwnVersion, logged
@@ -43,7 +45,12 @@ def restore_newest(model: Any, run: "wandb.Run", destination: Destination, near:
     folder = destination.folder / "resumed"
     try:
         fetched = _fetch_newest(run, destination.name, folder, near)
-        return None if fetched is None else _restore(model, fetched)
+        if fetched is None:
+            return None
+        checkpoint = _restore(model, fetched)
+        if layer := not_finite_in(fetched.path, checkpoint.format):
+            _warn_of_not_finite(fetched, layer, _newest_finite(run, destination.name, folder / "earlier"))
+        return checkpoint
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -85,7 +92,7 @@ def take_over(run: "wandb.Run", name: str) -> tuple[Record, ...]:
 
 
 def _fetch_newest(run: "wandb.Run", name: str, folder: Path, near: Path) -> Fetched | None:
-    records = [each.record for each in _pending.of(run, name) if _is_whole(each.record)]
+    records = _records(run, name)
     versions = _versions_of(run, name)
     newest = max(versions, key=_age, default=None)
     record = max(records, key=_moment_of, default=None)
@@ -101,6 +108,10 @@ def _fetch_newest(run: "wandb.Run", name: str, folder: Path, near: Path) -> Fetc
             shutil.rmtree(folder, ignore_errors=True)
             return _fetch_newest(run, name, folder, near)
     return None if newest is None else fetch_version(newest.artifact, folder, near=near)
+
+
+def _records(run: "wandb.Run", name: str) -> list[Record]:
+    return [each.record for each in _pending.of(run, name) if _is_whole(each.record)]
 
 
 def _versions_of(run: "wandb.Run", name: str) -> list[OwnVersion]:
@@ -123,6 +134,50 @@ def _age(version: OwnVersion) -> tuple[tuple[str, float, float], int]:
 
 def _moment_of(record: Record) -> tuple[str, float, float]:
     return moment(record.draft.checkpoint.to_metadata())
+
+
+# ---- whether it is finite ------------------------------------------------------------------------------------
+
+
+def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
+    logger.warning(
+        "%s has NaN or infinite values, such as in %s, and so has the model now. The newest checkpoint of this run "
+        "without any is: %s. To train on from it, call wandb_ckpt.restore(model, ref) with it, and pass fit the "
+        "initial_epoch after its own.",
+        fetched.ref,
+        layer,
+        finite,
+    )
+
+
+def _newest_finite(run: "wandb.Run", name: str, folder: Path) -> str:
+    """Returns the newest checkpoint without NaN. What became NaN stays so: only a few checkpoints are downloaded."""
+    try:
+        kept_here = [
+            (_moment_of(record), partial(kept, record, record.draft.snapshot.base)) for record in _records(run, name)
+        ]
+        versions = [
+            (moment(version.artifact.metadata), partial(_fetch_aside, version, folder))
+            for version in _versions_of(run, name)
+        ]
+        fetches = [fetch for _, fetch in sorted([*kept_here, *versions], key=lambda pair: pair[0])]
+        first = bisect_left(fetches, True, key=_is_not_finite)
+        return fetches[first - 1]().ref if first else "none"
+    except Exception:
+        # The model is restored, whatever is wrong with another checkpoint.
+        logger.debug("Looking for a checkpoint without NaN failed", exc_info=True)
+        return "not known, for not all could be looked at"
+
+
+def _fetch_aside(version: OwnVersion, folder: Path) -> Fetched:
+    place = folder / version.artifact.version
+    return fetch_version(version.artifact, place, near=place)
+
+
+def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
+    found = fetch()
+    form = format_of(found.path.name, is_folder=found.path.is_dir())
+    return not_finite_in(found.path, form) is not None
 
 
 # ---- its files ---------------------------------------------------------------------------------------------
