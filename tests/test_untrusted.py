@@ -439,6 +439,39 @@ def test_a_hostile_archive_is_refused(start_run: Any, tmp_path: Path, spoil_arch
     check_refused(ref, other, ARCHIVES[spoil_archive])
 
 
+@pytest.mark.parametrize("kind", [external_link, virtual, external_storage, chunk_bomb, shape_bomb])
+def test_what_is_kept_for_lora_is_checked(start_run: Any, tmp_path: Path, canary: Path, kind: Hostile) -> None:
+    """The file with the matrices of LoRA, which lies beside the weights, is checked as these are."""
+    model, aside = with_lora(), tmp_path / "aside.h5"
+    with start_run():
+        model.fit(X, Y, verbose=0, callbacks=[WandbModelCheckpoint("good.keras", monitor="loss")])
+    with ZipFile("good.keras") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    aside.write_bytes(entries["wandb_ckpt_lora.h5"])
+    with h5py.File(aside, "a") as file:
+        group = file["wandb_ckpt_lora/layers/dense"]
+        kind(group, next(iter(group)), canary)
+    with ZipFile("bad.keras", "w") as archive:
+        for name, content in {**entries, "wandb_ckpt_lora.h5": aside.read_bytes()}.items():
+            archive.writestr(name, content)
+    (ref,) = publish(start_run, Path("bad.keras"))
+    fresh = with_lora()
+    before = state_of(fresh)
+    with unopened(canary), pytest.raises(wandb_ckpt.RestoreError, match=HOSTILE[kind]):
+        wandb_ckpt.restore(fresh, ref)
+    assert state_of(fresh) == before
+
+
+def with_lora() -> Any:
+    """A model with a LoRA layer."""
+    keras.utils.set_random_seed(7)
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Sequential([keras.Input((4,)), dense, keras.layers.Dense(1)])
+    dense.enable_lora(2)
+    model.compile("adam", "mse")
+    return model
+
+
 @pytest.mark.parametrize("form", ["h5", "weights.h5"])
 def test_a_cut_off_hdf5_file_is_refused(start_run: Any, tmp_path: Path, form: str) -> None:
     """The first half of an HDF5 file."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 Direction = Literal["min", "max"]
@@ -170,3 +170,12 @@ def format_of(name: str, *, is_folder: bool) -> str:
         if name.endswith(f".{suffix}"):
             return "h5" if suffix == "hdf5" else suffix
     return "tf"
+
+
+def tf_prefix(path: Path, form: str) -> str:
+    """Returns the prefix of the files in which a SavedModel folder or a TF-format checkpoint has its variables.
+
+    >>> tf_prefix(Path("saved"), "savedmodel"), tf_prefix(Path("w-01"), "tf")
+    ('saved/variables/variables', 'w-01')
+    """
+    return str(path / "variables" / "variables" if form == "savedmodel" else path)

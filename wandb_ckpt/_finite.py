@@ -7,8 +7,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wandb_ckpt._checkpoint import tf_prefix
 from wandb_ckpt._hdf5 import FORMATS, dtype_of, layer_of, open_weights, values_of, variables
-from wandb_ckpt._tensorflow import prefix_of, read_all
+from wandb_ckpt._tensorflow import read_all
 
 _AT_ONCE = 1 << 22  # values
 
@@ -20,7 +21,7 @@ def not_finite_in(path: Path, form: str) -> str | None:
         path: The checkpoint.
         form: Its format.
     """
-    values = _hdf5_values(path, form) if form in FORMATS else read_all(prefix_of(path, form))
+    values = _hdf5_values(path, form) if form in FORMATS else read_all(tf_prefix(path, form))
     return next((name for name, each in values if not np.isfinite(each).all()), None)
 
 

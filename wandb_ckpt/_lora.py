@@ -168,8 +168,7 @@ def _read(file: h5py.File, adapters: Sequence[Adapter]) -> dict[str, Values]:
 
 
 def _fits(variable: Any, kept: h5py.Dataset | None) -> bool:
-    # What is kept elsewhere than in the file was not written here.
-    return kept is not None and kept.shape == tuple(variable.shape) and not (kept.is_virtual or kept.external)
+    return kept is not None and kept.shape == tuple(variable.shape)
 
 
 def _unmerge(adapter: Adapter, values: Values) -> None:

@@ -14,7 +14,7 @@ import h5py
 
 import wandb_ckpt
 from wandb_ckpt import _assets, _lora, _tensorflow
-from wandb_ckpt._checkpoint import Checkpoint, format_of
+from wandb_ckpt._checkpoint import Checkpoint, format_of, tf_prefix
 from wandb_ckpt._collection import Fetched, fetch
 from wandb_ckpt._finite import not_finite_in
 from wandb_ckpt._fit import Fit, check_fit, copy_without
@@ -263,7 +263,7 @@ def _check_family(model: Any, fetched: Fetched, form: str) -> None:
 def _check_fit(model: Any, parts: Saveables, form: str, fetched: Fetched, *, optimizer: bool) -> Fit | None:
     """Refuses, before anything is changed, what does not fit; builds the optimizers that need it."""
     if form in _TF_FORMATS:
-        prefix = _tensorflow.prefix_of(fetched.path, form)
+        prefix = tf_prefix(fetched.path, form)
         _tensorflow.check_fit(model, parts, prefix, fetched, optimizer=optimizer)
         return None
     with open_weights(fetched.path, form) as file:
@@ -288,7 +288,7 @@ def _put_back(model: Any, fit: Fit | None, path: Path, form: str, *, optimizer: 
     if fit is not None:
         _load_stored(model, fit, path, form, optimizer=optimizer)
     elif form in _TF_FORMATS:
-        prefix = _tensorflow.prefix_of(path, form)
+        prefix = tf_prefix(path, form)
         status = model.load_weights(str(path)) if optimizer else _tensorflow.load_weights(model, prefix)
         status.assert_existing_objects_matched()
         status.expect_partial()

@@ -17,6 +17,7 @@ from wandb_ckpt._destination import Destination, ask
 from wandb_ckpt._finite import not_finite_in
 from wandb_ckpt._record import Record
 from wandb_ckpt._restore import restore_fetched
+from wandb_ckpt._untrusted import check
 from wandb_ckpt._versions import OwnVersion, logged
 from wandb_ckpt.errors import RestoreError
 
@@ -177,6 +178,7 @@ def _fetch_aside(version: OwnVersion, folder: Path) -> Fetched:
 def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
     found = fetch()
     form = format_of(found.path.name, is_folder=found.path.is_dir())
+    check(found.path, form, found.ref)
     return not_finite_in(found.path, form) is not None
 
 

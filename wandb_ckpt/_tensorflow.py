@@ -1,7 +1,6 @@
 """SavedModel folders and TF prefixes, which only legacy tf_keras restores."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from wandb_ckpt._collection import Fetched
@@ -12,11 +11,6 @@ from wandb_ckpt._saveables import Saveables, is_optimizer
 _VALUE, _SLOT = "/.ATTRIBUTES/VARIABLE_VALUE", "/.OPTIMIZER_SLOT"
 # What is beside the weights: metrics, which tf_keras saves, and what TensorFlow counts.
 _NO_WEIGHTS = ("metrics", "keras_api", "save_counter")
-
-
-def prefix_of(path: Path, form: str) -> str:
-    """Returns the prefix of the files that hold the variables."""
-    return str(path / "variables" / "variables" if form == "savedmodel" else path)
 
 
 def check_fit(model: Any, parts: Saveables, prefix: str, fetched: Fetched, *, optimizer: bool) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from h5py import h5a, h5d, h5g, h5l, h5o, h5t
+from h5py import File, h5a, h5d, h5g, h5l, h5o, h5t
 
-from wandb_ckpt._hdf5 import FORMATS, open_weights
+from wandb_ckpt._checkpoint import tf_prefix
+from wandb_ckpt._hdf5 import FORMATS, WEIGHTS, open_weights
 from wandb_ckpt.errors import RestoreError
 
 # Keras writes values as they are. A file that others have compressed may unpack to ten times its size, or to a few
@@ -59,8 +60,22 @@ def _check_hdf5_format(path: Path, form: str) -> None:
     size = path.stat().st_size
     if form == "keras":
         _check_zip(path, size)
+        _check_others(path, size)
     with open_weights(path, form) as file:
-        _check_room(_declared("", h5o.open(file.id, b"/"), size, set()), size)
+        _check_file(file, size)
+
+
+def _check_others(path: Path, size: int) -> None:
+    """Checks the HDF5 files that are beside the weights in an archive: what the callback adds for LoRA."""
+    with ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".h5") and "/" not in name and name != WEIGHTS:
+                with archive.open(name) as stored, File(stored) as file:
+                    _check_file(file, size)
+
+
+def _check_file(file: File, size: int) -> None:
+    _check_room(_declared("", h5o.open(file.id, b"/"), size, set()), size)
 
 
 def _check_room(declared: Iterator[tuple[str, int]], size: int) -> None:
@@ -165,15 +180,10 @@ def _bytes(name: str, values: Any, text: int) -> int:
 # ---- TensorFlow --------------------------------------------------------------------------------------------
 
 
-def tf_prefix(path: Path, form: str) -> Path:
-    """Returns the prefix of the files in which a SavedModel folder or a TF-format checkpoint has its variables."""
-    return path / "variables" / "variables" if form == "savedmodel" else path
-
-
 def _check_tf_format(path: Path, form: str) -> None:
     import tensorflow as tf
 
-    prefix = tf_prefix(path, form)
+    prefix = Path(tf_prefix(path, form))
     if prefix.is_dir():
         raise _UnsafeError(f"a folder {prefix.name!r}, whose `checkpoint` file may name other files")
     files = (file for file in prefix.parent.iterdir() if file.name.startswith(f"{prefix.name}."))
