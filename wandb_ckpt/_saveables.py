@@ -122,19 +122,22 @@ def is_tf_keras(model: Any) -> bool:
 
 def is_optimizer(part: Any) -> bool:
     """Returns whether a part is an optimizer, of Keras 3 or of tf_keras."""
-    families = [sys.modules[name] for name in ("keras", "tf_keras") if name in sys.modules]
-    return isinstance(part, tuple(family.optimizers.Optimizer for family in families))
+    return isinstance(part, tuple(family.optimizers.Optimizer for family in _families()))
 
 
 def is_layer(part: Any) -> bool:
     """Returns whether a part is a layer or a model, of Keras 3 or of tf_keras."""
-    families = [sys.modules[name] for name in ("keras", "tf_keras") if name in sys.modules]
-    return isinstance(part, tuple(family.layers.Layer for family in families))
+    return isinstance(part, tuple(family.layers.Layer for family in _families()))
 
 
 def is_kerass(function: Any) -> bool:
     """Returns whether a function is one of Keras itself, not of the user's."""
     return str(function.__module__).partition(".")[0] in ("keras", "tf_keras")
+
+
+def _families() -> list[Any]:
+    """Returns Keras 3 and tf_keras, as far as they are imported; `None` stands for one that can't be."""
+    return [sys.modules[name] for name in ("keras", "tf_keras") if sys.modules.get(name) is not None]
 
 
 def _kinds(is_legacy: bool) -> tuple[type, ...]:
