@@ -115,3 +115,31 @@ def test_a_forked_worker_is_ended_at_once(own_server: OwnServer, tmp_path: Path)
     assert code == 0, output
     assert "worker -15" in output
     assert "handler <Handlers.SIG_DFL" in output
+
+
+def test_a_signal_while_a_lock_is_held(own_server: OwnServer, tmp_path: Path) -> None:
+    """Where it interrupts this package amid a change, it is put off, and what is pending is published."""
+    body = """
+    import io
+    import wandb_ckpt._publisher as publisher
+    publisher._QUIET, publisher._SAY_AGAIN = 0, 1000
+    class Interrupting(io.TextIOBase):
+        "The line that says that fit waits is printed with the lock held."
+        sent = False
+        def write(self, text):
+            sys.__stderr__.write(text)
+            if "publishing" in text and not self.sent:
+                self.sent = True
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(int(os.environ["SERVER_PID"]), signal.SIGCONT)
+            return len(text)
+    wandb.init()
+    stop = lambda: os.kill(int(os.environ["SERVER_PID"]), signal.SIGSTOP)
+    sys.stderr = Interrupting()
+    fit(At(2, stop), WandbModelCheckpoint("out/{epoch}.keras"))
+    print("fit is over", flush=True)
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1", **own_server.environ)
+    assert code == -signal.SIGTERM, output
+    assert "fit is over" not in output
+    assert len(seen_on(own_server, "p1")) == 3

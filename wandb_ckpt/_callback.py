@@ -152,7 +152,7 @@ class PublishingMixin(RepairsMixin):
                 self._publish_left(run, destination)
             self._say_what_is_for_online(run)
             if not _artifact.is_disabled(run):
-                _preemption.watch(self._wind_up, run)
+                _preemption.watch(self._wind_up, self._holds_lock, run)
         _finish_killed_saves_at(self.filepath)
         if self._background:
             self._background.begin()
@@ -206,6 +206,10 @@ class PublishingMixin(RepairsMixin):
         if self._background:
             self._background.flush()
         self._publisher.flush()
+
+    def _holds_lock(self) -> bool:
+        """Returns whether this thread holds a lock that `_wind_up`, in another thread, would wait for."""
+        return self._publisher.holds_lock() or self._upkeep.holds_lock()
 
     # ---- what each family knows ------------------------------------------------------------------------
 

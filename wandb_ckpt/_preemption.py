@@ -9,7 +9,10 @@ The one `Preemption` is owned by the interpreter's table of handlers; it knows t
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
@@ -23,6 +26,22 @@ if TYPE_CHECKING:
 # How long a process goes on after SIGTERM, in seconds; Kubernetes, Slurm and preemptible machines give 30 or more.
 GRACE = 20.0
 _TELLING = 2.0  # of these, to tell W&B
+_PUT_OFF = 0.01  # seconds until a signal that came at a bad moment is sent again
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A callback at work, which isn't kept alive.
+
+    Attributes:
+        wind_up: Publishes what is pending.
+        holds_lock: Returns whether this thread holds a lock that `wind_up`, in another one, needs.
+        run: The run that is told.
+    """
+
+    wind_up: WeakMethod[Callable[[], None]]
+    holds_lock: WeakMethod[Callable[[], bool]]
+    run: "wandb.Run"
 
 
 class Preemption:
@@ -34,7 +53,7 @@ class Preemption:
 
     def __init__(self, previous: Any) -> None:
         self.previous = previous
-        self.watched: dict[WeakMethod[Callable[[], None]], wandb.Run] = {}
+        self.watched: list[_Watched] = []
         self._masks: dict[int, set[Any]] = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -42,14 +61,19 @@ class Preemption:
         if callable(self.previous):  # it may have little time, and to end the process may not be what it is for
             _join(self._tell, _TELLING)
             self.previous(number, frame)
+        elif self._is_amid_change() and start("wandb_ckpt_put_off", partial(_send_again, number)):
+            return  # what publishes would wait for this thread, and this thread for it
         else:
             signal.signal(number, self.previous)  # a second signal ends the process at once
             _join(self._tell_and_publish, GRACE)
             os.kill(os.getpid(), number)
 
+    def _is_amid_change(self) -> bool:
+        return any(holds() for holds in [each.holds_lock() for each in self.watched] if holds)
+
     def drop_dead(self) -> None:
         """Forgets callbacks that are gone, whose training ended without a word."""
-        self.watched = {method: run for method, run in self.watched.items() if method() is not None}
+        self.watched = [each for each in self.watched if each.wind_up() is not None]
 
     def hold(self) -> None:
         """Puts the signal off while this thread forks: CPython 3.11 drops one that comes to the child too early."""
@@ -62,19 +86,20 @@ class Preemption:
 
     def _tell_and_publish(self) -> None:
         self._tell()
-        for wind_up in filter(None, [method() for method in self.watched]):
+        for wind_up in filter(None, [each.wind_up() for each in self.watched]):
             wind_up()
 
     def _tell(self) -> None:
-        for run in {run.id: run for run in self.watched.values()}.values():
+        for run in {each.run.id: each.run for each in self.watched}.values():
             _artifact.mark_preempting(run)
 
 
-def watch(wind_up: Callable[[], None], run: "wandb.Run") -> None:
+def watch(wind_up: Callable[[], None], holds_lock: Callable[[], bool], run: "wandb.Run") -> None:
     """Lets SIGTERM wait for a callback, as far as that is for this thread to say and nobody ignores the signal.
 
     Args:
         wind_up: A method that publishes what is pending; its object is not kept alive.
+        holds_lock: A method that returns whether the thread that calls it holds a lock that `wind_up` needs.
         run: The run that is told.
     """
     current = signal.getsignal(signal.SIGTERM)
@@ -84,7 +109,7 @@ def watch(wind_up: Callable[[], None], run: "wandb.Run") -> None:
         current = Preemption(current)
         signal.signal(signal.SIGTERM, current)
     current.drop_dead()
-    current.watched[WeakMethod(wind_up)] = run
+    current.watched.append(_Watched(WeakMethod(wind_up), WeakMethod(holds_lock), run))
 
 
 def forget(wind_up: Callable[[], None]) -> None:
@@ -92,10 +117,15 @@ def forget(wind_up: Callable[[], None]) -> None:
     current = signal.getsignal(signal.SIGTERM)
     if not isinstance(current, Preemption):
         return
-    current.watched.pop(WeakMethod(wind_up), None)
+    current.watched = [each for each in current.watched if each.wind_up != WeakMethod(wind_up)]
     current.drop_dead()
     if not current.watched and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, current.previous)
+
+
+def _send_again(number: int) -> None:
+    time.sleep(_PUT_OFF)
+    os.kill(os.getpid(), number)
 
 
 def _join(work: Callable[[], None], seconds: float) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
-from wandb_ckpt._threads import after_fork, start
+from wandb_ckpt._threads import after_fork, holds, start
 from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
@@ -167,6 +167,10 @@ class Publisher:
         """Returns the oldest failure that was not returned before."""
         with self._lock:
             return self._failures.popleft() if self._failures else None
+
+    def holds_lock(self) -> bool:
+        """Returns whether this thread holds the lock without which nothing is published."""
+        return holds(self._lock)
 
     def flush(self) -> bool:
         """Waits until nothing is pending, or until there is no progress for `PATIENCE` or `UPLOAD_PATIENCE` seconds.

@@ -32,6 +32,15 @@ def carry_out(work: Callable[[], T], future: Future[T]) -> None:
         future.set_exception(error)
 
 
+def holds(lock: threading.Condition) -> bool:
+    """Returns whether this thread holds a lock."""
+    try:
+        lock.notify(0)
+    except RuntimeError:  # so says its documentation
+        return False
+    return True
+
+
 def after_fork(forget: Callable[[], None]) -> None:
     """Calls a method in each child that is forked from now on, if its object still lives.
 

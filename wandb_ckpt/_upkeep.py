@@ -19,7 +19,7 @@ from wandb_ckpt._artifact import Publication, UnreachableError, say
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._local_files import LocalFiles
 from wandb_ckpt._retention import can_tell, expendable
-from wandb_ckpt._threads import after_fork, start
+from wandb_ckpt._threads import after_fork, holds, start
 from wandb_ckpt._versions import OwnVersion
 
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ class Upkeep:
             self._local.after(publication, rule)
         if version is not None:
             self._take(publication, version)
+
+    def holds_lock(self) -> bool:
+        """Returns whether this thread holds the lock without which nothing is deleted or linked."""
+        return holds(self._lock)
 
     def flush(self) -> None:
         """Waits until everything is done, at most for `PATIENCE` seconds."""
