@@ -69,9 +69,7 @@ def test_a_run_in_a_relative_folder_that_is_finished(server: Any, project: str, 
     """What is still pending when the run is finished is published, or kept beside the run's own folder."""
     body = """
     # Nothing is handed over before the run is finished.
-    from wandb_ckpt import _artifact
-    hand_over, finished = _artifact.hand_over, threading.Event()
-    _artifact.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
+    finished = hold_back()
     os.makedirs("out")
     callback = WandbModelCheckpoint("{epoch}.keras")
     try:

@@ -64,9 +64,7 @@ def test_a_child_that_is_forked_while_checkpoints_are_pending(server: Any, proje
     import warnings
     warnings.simplefilter("ignore")
     # Nothing is handed over before the children are gone.
-    from wandb_ckpt import _artifact
-    hand_over, gone = _artifact.hand_over, threading.Event()
-    _artifact.hand_over = lambda *given: (gone.wait(), hand_over(*given))[1]
+    gone = hold_back()
     run = wandb.init()
     callback = WandbModelCheckpoint("out/{epoch}.keras")
     def fork():
@@ -127,9 +125,7 @@ def test_a_child_that_goes_on_by_itself(
 ) -> None:
     """It waits for nothing that its parent has in hand, publishes none of it, and what it saves is published."""
     body = f"""
-    from wandb_ckpt import _artifact
-    hand_over, gone = _artifact.hand_over, threading.Event()
-    _artifact.hand_over = lambda *given: (gone.wait(), hand_over(*given))[1]
+    gone = hold_back()
     wandb.init()
     callback = WandbModelCheckpoint("parent/{{epoch}}.keras", save_on_background={background}, max_to_keep=9)
     callback.set_model(model)
@@ -141,7 +137,7 @@ def test_a_child_that_goes_on_by_itself(
     if pid == 0:
         callback.on_train_end()
         print("child ends with", states(callback), flush=True)
-        _artifact.hand_over = hand_over
+        gone.set()  # of this process's own copy
         callback.filepath = "child/{{epoch}}.keras"
         with wandb.init(id="child", reinit="create_new") as run:
             callback._run = run

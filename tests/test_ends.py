@@ -48,9 +48,7 @@ def test_a_run_that_is_finished_while_checkpoints_are_pending(server: Any, proje
     """They are published all the same, the run stays failed, and the next run of the process is its own."""
     body = """
     # Nothing is handed over before the run is finished: the worst case, made certain.
-    from wandb_ckpt import _artifact
-    hand_over, finished = _artifact.hand_over, threading.Event()
-    _artifact.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
+    finished = hold_back()
     try:
         with wandb.init(config={"k": 1}) as run:
             run.log({"a": 2})
