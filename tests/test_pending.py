@@ -209,6 +209,29 @@ def test_the_disk_is_not_filled_by_what_waits(own_server: OwnServer, tmp_path: P
     assert [f"epoch {epoch} failed" in line for epoch, line in zip((1, 3, 4), given_up, strict=True)] == [True] * 3
 
 
+def test_training_reads_no_records_of_others(server: Any, project: str, tmp_path: Path) -> None:
+    """What waits of other runs, and under other names, is not read while training waits to begin or to resume."""
+    run_script('wandb.init(mode="offline")\nfit(WandbModelCheckpoint("m.keras"))', tmp_path, project, "other")
+    assert len(kept(tmp_path)) == 3
+    body = """
+    opened = []
+    def note(event, arguments):
+        if event == "open" and str(arguments[0]).endswith("record.json") and not threading.current_thread().daemon:
+            opened.append(arguments[0])
+    wandb.init(mode="offline")
+    fit(WandbModelCheckpoint("m.keras"), epochs=1)
+    fit(WandbModelCheckpoint("m.keras", artifact_name="second"), epochs=1)
+    sys.addaudithook(note)
+    callback = WandbModelCheckpoint("m.keras")
+    assert callback.resume(model) == 1
+    fit(callback, initial_epoch=1, epochs=2)
+    print("opened", sorted({path.split(os.sep)[-3] for path in map(str, opened)}), flush=True)
+    """
+    code, output = run_script(body, tmp_path, project, "r1")
+    assert code == 0, output
+    assert "opened ['run_r1_model']" in output, output
+
+
 def test_a_clock_that_goes_back(start_run: Any) -> None:
     """Snapshots are named in the order of saving, and each has a name of its own, also behind one from the future."""
     run = start_run(mode="offline")

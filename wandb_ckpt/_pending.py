@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from glob import escape
 from itertools import groupby
 from pathlib import Path
 
@@ -79,18 +80,24 @@ def find(*paths: Path) -> tuple[Pending, ...]:
         paths: Folders of snapshots, runs, wandb, or what holds wandb's. Defaults to wandb's own (`WANDB_DIR`).
     """
     roots = paths or (Path(wandb.setup().settings.wandb_dir),)
-    files = (file for root in roots for depth in _DEPTHS for file in root.glob(f"{depth}{_record.NAME}"))
+    return _read(file for root in roots for depth in _DEPTHS for file in root.glob(f"{depth}{_record.NAME}"))
+
+
+def of(run: "wandb.Run", name: str) -> tuple[Pending, ...]:
+    """Returns what is pending of one artifact of a run beside the run's own folder, oldest first.
+
+    It reads no other records, for training waits meanwhile: wandb's folders are named after their run.
+    """
+    facts, place = _artifact.run_facts(run), f"*-{escape(run.id)}*/wandb_ckpt/{escape(name)}/*/{_record.NAME}"
+    found = _read(_artifact.sync_folder(run).parent.glob(place))
+    return tuple(each for each in found if (each.record.draft.run, each.record.draft.name) == (facts, name))
+
+
+def _read(files: Iterable[Path]) -> tuple[Pending, ...]:
     folders = {file.resolve().parent for file in files}  # `latest-run` is a link to one of its neighbours
     whole = (folder for folder in folders if not folder.name.startswith(PREFIX))  # the rest is in the making
     records = filter(None, (_record.read(folder) for folder in sorted(whole, key=lambda folder: folder.name)))
     return tuple(_looked_at(record) for record in records)
-
-
-def of(run: "wandb.Run", name: str) -> tuple[Pending, ...]:
-    """Returns what is pending of one artifact of a run beside the run's own folder, oldest first."""
-    facts = _artifact.run_facts(run)
-    found = find(_artifact.sync_folder(run).parent)
-    return tuple(each for each in found if (each.record.draft.run, each.record.draft.name) == (facts, name))
 
 
 def _looked_at(record: Record) -> Pending:
