@@ -1,9 +1,7 @@
 """Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopen and _collection, all that knows wandb."""
 
-import errno
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,8 @@ from zipfile import BadZipFile
 
 import wandb
 from wandb.errors import UsageError
-from wandb.sdk.mailbox import HandleAbandonedError
 
-from wandb_ckpt import _record
+from wandb_ckpt import _record, _wandb_private
 from wandb_ckpt._checkpoint import METADATA_KEYS, finite_scalar, moment
 from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._description import describe
@@ -65,17 +62,9 @@ def is_disabled(run: "wandb.Run") -> bool:
 
 
 def sync_folder(run: "wandb.Run") -> Path:
-    """Returns the run's own folder on this disk, absolute, whatever the working directory is by now.
-
-    With `wandb.init(dir="logs")`, wandb's settings keep a relative path. The run's log tells where it led when the
-    run began, because Python opens each log by its absolute path.
-    """
-    folder = Path(run.settings.sync_dir)
-    if folder.is_absolute():
-        return folder
-    handlers = logging.getLogger("wandb").handlers
-    logs = (Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler))
-    return next((log.parents[1] for log in logs if log.parents[1].name == folder.name), folder.absolute())
+    """Returns the run's own folder on this disk, absolute, whatever the working directory is by now."""
+    folder = Path(run.settings.sync_dir)  # relative with `wandb.init(dir="logs")`
+    return folder if folder.is_absolute() else _wandb_private.opened_in(folder)
 
 
 def run_folder(run: "wandb.Run") -> Path:
@@ -139,7 +128,7 @@ def prepare(publication: Publication) -> "wandb.Artifact":
             publication.snapshot.bring_home()  # all that `wandb sync` needs is in the run's own folder
         artifact = build(publication)
     except (ValueError, TypeError, OSError) as error:
-        raise (UnreachableError if _says_no_room(error) else RefusedError)(words(error)) from error
+        raise (UnreachableError if _wandb_private.says_no_room(error) else RefusedError)(words(error)) from error
     keep_record(publication, artifact.digest)
     return artifact
 
@@ -158,7 +147,8 @@ def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
     except (ValueError, TypeError, PermissionError) as error:
         raise RefusedError(words(error)) from error
     except UsageError as error:
-        raise (FinishedError if "is finished" in str(error) else UnreachableError)(words(error)) from error
+        finished = _wandb_private.says_finished(error, publication.run)
+        raise (FinishedError if finished else UnreachableError)(words(error)) from error
     except Exception as error:
         # wandb raises CommError, AuthenticationError, MailboxClosedError, TimeoutError, AssertionError … when its
         # server or its service is away (0.31): whatever it is, it must not end training.
@@ -180,22 +170,18 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
     """
     try:
         version: str = artifact.wait().version
-    except HandleAbandonedError as error:
-        raise LostError(words(error)) from error
-    except ValueError as error:
-        canceled = "context canceled" in str(error)
-        raise (NoRoomError if _says_no_room(error) else LostError if canceled else RefusedError)(
-            words(error)
-        ) from error
     except Exception as error:  # as above
-        raise UnreachableError(words(error)) from error
+        raise _what_settling_met(error)(words(error)) from error
     correct_facts(artifact, publication)
     return version
 
 
-def _says_no_room(error: Exception) -> bool:
-    # wandb's service hands on the kernel's words, in its own language's spelling: Go has no capitals here.
-    return any(os.strerror(number).lower() in str(error).lower() for number in (errno.ENOSPC, errno.EDQUOT))
+def _what_settling_met(error: Exception) -> type[Exception]:
+    if isinstance(error, ValueError) and _wandb_private.says_no_room(error):
+        return NoRoomError
+    if _wandb_private.says_given_up(error):
+        return LostError
+    return RefusedError if isinstance(error, ValueError) else UnreachableError
 
 
 def correct_facts(artifact: "wandb.Artifact", publication: Publication) -> None:

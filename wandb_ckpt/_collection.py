@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from wandb_ckpt import _pending
+from wandb_ckpt import _pending, _wandb_private
 from wandb_ckpt._artifact import active_run, is_disabled, sync_folder
 from wandb_ckpt._join import join, joined_name
 from wandb_ckpt._naming import default_artifact_name
@@ -252,11 +252,7 @@ def _download_past_cache(artifact: "wandb.Artifact", folder: Path) -> None:
     try:
         artifact.download(root=folder, skip_cache=True)
     finally:
-        # wandb 0.31 keeps the last file's path, and takes it for the cache of every later download in this process:
-        # another file of the same size would have these bytes, and any other would be written over this one.
-        cache: Any = getattr(artifact.manifest.storage_policy, "_cache", None)
-        if hasattr(cache, "_override_cache_path"):
-            cache._override_cache_path = None
+        _wandb_private.forget_download(artifact)
 
 
 def _drop_damaged(artifact: "wandb.Artifact", folder: Path) -> list[str]:

@@ -12,9 +12,9 @@ from string import Formatter
 from typing import Any, Literal
 
 import wandb
-from wandb import env
 from wandb.errors import Error
 
+from wandb_ckpt import _wandb_private
 from wandb_ckpt._callback import PublishingMixin
 from wandb_ckpt._checkpoint import Checkpoint, format_of
 from wandb_ckpt._collection import api_for
@@ -116,9 +116,8 @@ def _login() -> Iterator[Finding]:
 
 
 def _folders(intention: Intention | None) -> Iterator[Finding]:
-    runs = Path(env.get_dir(".") or ".").absolute()
-    folders = {"runs": runs, "staging": Path(env.get_data_dir()), "cache": Path(env.get_cache_dir())}
-    folders["downloads"] = Path(env.get_artifact_dir())
+    runs = Path(os.environ.get("WANDB_DIR") or ".").absolute()
+    folders = {"runs": runs, **_wandb_private.folders()}
     if intention is not None and "://" not in intention.filepath:
         folders["checkpoints"] = Path(intention.filepath).absolute().parent
     findings = {name: _folder(name, folder) for name, folder in folders.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wandb
 
-from wandb_ckpt import _artifact, _record, _reopen
+from wandb_ckpt import _artifact, _record, _reopen, _wandb_private
 from wandb_ckpt._atomic import PREFIX, finish_killed_saves
 from wandb_ckpt._record import Record
 from wandb_ckpt._standing import Standing
@@ -18,9 +18,6 @@ from wandb_ckpt._threads import start
 
 logger = logging.getLogger("wandb_ckpt")
 
-# The size of an offline run's log with nothing in it, as wandb 0.31 leaves it when the process is killed in its first
-# 15 seconds: `wandb sync` can't do anything with it.
-_EMPTY_LOG = 7
 # Where snapshots lie, seen from one, its artifact's folder, this package's, a run's, wandb's, and what holds that.
 _DEPTHS = ("", "*/", "*/*/", "wandb_ckpt/*/*/", "*/wandb_ckpt/*/*/", "wandb/*/wandb_ckpt/*/*/")
 
@@ -51,7 +48,7 @@ class Pending:
     @property
     def is_unsynced(self) -> bool:
         """Whether it is of an offline run that `wandb sync` has not uploaded."""
-        return self.record.draft.run.offline and not list(self.run_folder.glob("*.wandb.synced"))
+        return self.record.draft.run.offline and not _wandb_private.is_synced(self.run_folder)
 
     @property
     def run_folder(self) -> Path:
@@ -104,8 +101,7 @@ def _looked_at(record: Record) -> Pending:
     pending = Pending(record)
     if record.owner.lives():
         return Pending(record, f"process {record.owner.pid} is at it")
-    logs = pending.run_folder.glob("*.wandb")
-    if pending.is_unsynced and any(log.stat().st_size > _EMPTY_LOG for log in logs):
+    if pending.is_unsynced and _wandb_private.can_be_synced(pending.run_folder):
         return Pending(record, f"the run is offline: wandb sync {pending.run_folder}")
     return pending
 

@@ -1,0 +1,91 @@
+"""What this package needs of wandb beyond its documentation (0.28 to 0.31): each has a fall-back, should it move.
+
+A test fails when one of them is no longer where it is looked for.
+"""
+
+import errno
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import wandb
+
+# The words of wandb-core for a full disk, or a quota, on Linux and macOS. They are Go's own, in English whatever the
+# locale is, which Python's `os.strerror` follows.
+_NO_ROOM = ("no space left on device", "disk quota exceeded", "disc quota exceeded")
+# The size of an offline run's log with nothing in it: the process was killed in its first 15 seconds.
+_EMPTY_LOG = 7
+
+
+# ---- errors ------------------------------------------------------------------------------------------------
+
+
+def says_finished(error: Exception, run: "wandb.Run") -> bool:
+    """Returns whether wandb refuses a call because the run is finished.
+
+    Either sign is enough: the words, or the run's own mark.
+    """
+    return "is finished" in str(error) or bool(getattr(run, "_is_finished", False))
+
+
+def says_given_up(error: Exception) -> bool:
+    """Returns whether wandb gave up an upload that it had taken, because it or its service is ending.
+
+    Otherwise the error is one of the upload itself.
+    """
+    names = {base.__name__ for base in type(error).__mro__}  # its module is private
+    return "HandleAbandonedError" in names or "context canceled" in str(error)
+
+
+def says_no_room(error: Exception) -> bool:
+    """Returns whether a disk is full, or a quota is reached, by what Python or wandb-core says."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(words in str(error).lower() for words in _NO_ROOM)
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def opened_in(folder: Path) -> Path:
+    """Returns a run's folder, absolute, whatever the working directory is by now.
+
+    wandb's settings keep a relative path. The run's log tells where it led when the run began, because Python opens
+    each log by its absolute path; without one, the working directory is taken to be the same.
+    """
+    handlers = logging.getLogger("wandb").handlers
+    logs = (Path(handler.baseFilename) for handler in handlers if isinstance(handler, logging.FileHandler))
+    return next((log.parents[1] for log in logs if log.parents[1].name == folder.name), folder.absolute())
+
+
+def is_synced(folder: Path) -> bool:
+    """Returns whether `wandb sync` has uploaded a run's folder."""
+    return any(folder.glob("*.wandb.synced"))
+
+
+def can_be_synced(folder: Path) -> bool:
+    """Returns whether a run's folder has a log with something in it, which `wandb sync` can upload."""
+    return any(log.stat().st_size > _EMPTY_LOG for log in folder.glob("*.wandb"))
+
+
+def folders() -> dict[str, Path]:
+    """Returns the folders in which wandb stages, caches and downloads; those that can be asked for."""
+    from wandb import env
+
+    asked = {"staging": "get_data_dir", "cache": "get_cache_dir", "downloads": "get_artifact_dir"}
+    return {name: Path(getattr(env, getter)()) for name, getter in asked.items() if hasattr(env, getter)}
+
+
+# ---- the cache of downloads --------------------------------------------------------------------------------
+
+
+def forget_download(artifact: "wandb.Artifact") -> None:
+    """Puts right what `download(skip_cache=True)` leaves behind.
+
+    wandb 0.31 keeps the last file's path, and takes it for the cache of every later download in this process: another
+    file of the same size would have these bytes, and any other would be written over this one.
+    """
+    cache: Any = getattr(artifact.manifest.storage_policy, "_cache", None)
+    if hasattr(cache, "_override_cache_path"):
+        cache._override_cache_path = None
