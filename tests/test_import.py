@@ -20,6 +20,21 @@ def test_import_is_light() -> None:
     assert output_of(f"import sys, wandb_ckpt; dir(wandb_ckpt); print({HEAVY})") == "[]"
 
 
+@pytest.mark.parametrize("module", ["wandb_ckpt", "wandb_ckpt.keras", "wandb_ckpt.tf_keras", "wandb_ckpt.cli"])
+def test_windows_is_refused(module: str) -> None:
+    """On Windows the first import says what to do, before Keras is imported, or a process is asked for."""
+    code = (
+        "import sys; sys.platform = 'win32'\n"
+        "def note(event, arguments): assert event != 'os.kill'\n"
+        "sys.addaudithook(note)\n"
+        f"try:\n    from {module} import *\nexcept ImportError as error:\n    print(error, {HEAVY})"
+    )
+    said = output_of(code)
+    assert "not on Windows" in said
+    assert "WSL" in said
+    assert said.endswith(" []")
+
+
 def test_help_is_light() -> None:
     """`wandb-ckpt --help` and the help of each command import none of them either."""
     code = (

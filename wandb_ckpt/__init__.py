@@ -6,6 +6,7 @@ Keras 3, or legacy tf_keras where `TF_USE_LEGACY_KERAS=1` is set. `wandb_ckpt.ke
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,13 @@ from wandb_ckpt.errors import (
     RestoreError,
     WandbCkptError,
 )
+
+if sys.platform == "win32":
+    # Before anything asks whether a process lives: there, os.kill(pid, 0) ends it.
+    raise ImportError(
+        "wandb_ckpt runs on Linux and macOS, not on Windows itself. Install it in WSL, the Linux within Windows "
+        "(`wsl --install`, https://learn.microsoft.com/windows/wsl/install), and train there."
+    )
 
 if TYPE_CHECKING:
     from wandb_ckpt._checkpoint import Checkpoint
