@@ -110,6 +110,10 @@ def _login() -> Iterator[Finding]:
     except Error as error:  # no key, a wrong one, or nobody at the other end
         state: Literal["note", "wrong"] = "note" if mode == "offline" else "wrong"
         yield Finding("login", state, f"{error} (server: {wandb.setup().settings.base_url})")
+    except RuntimeError:
+        if _wandb_private.has_home():
+            raise
+        yield Finding("home", "wrong", _wandb_private.NO_HOME)
 
 
 # ---- folders -----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ A test fails when one of them is no longer where it is looked for.
 
 import errno
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 # The words of wandb-core for a full disk, or a quota, on Linux and macOS. They are Go's own, in English whatever the
 # locale is, which Python's `os.strerror` follows.
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "disc quota exceeded")
+# wandb (0.31) does nothing without a home folder, or WANDB_CONFIG_DIR, and says so in Python's own words.
+NO_HOME = (
+    "This user has no home folder, which wandb needs: HOME is not set, and the system does not know the user. Set it "
+    "to a folder that can be written to, such as HOME=/tmp."
+)
 # The size of an offline run's log with nothing in it: the process was killed in its first 15 seconds.
 _EMPTY_LOG = 7
 
@@ -69,12 +75,25 @@ def can_be_synced(folder: Path) -> bool:
     return any(log.stat().st_size > _EMPTY_LOG for log in folder.glob("*.wandb"))
 
 
+def has_home() -> bool:
+    """Returns whether the user has a home folder, as Python sees it."""
+    try:
+        Path.home()
+    except RuntimeError:
+        return False
+    return True
+
+
 def folders() -> dict[str, Path]:
     """Returns the folders in which wandb stages, caches and downloads; those that can be asked for."""
     from wandb import env
 
     asked = {"staging": "get_data_dir", "cache": "get_cache_dir", "downloads": "get_artifact_dir"}
-    return {name: Path(getattr(env, getter)()) for name, getter in asked.items() if hasattr(env, getter)}
+    found = {}
+    for name, getter in asked.items():
+        with suppress(AttributeError, RuntimeError):  # it has moved; there is no home folder
+            found[name] = Path(getattr(env, getter)())
+    return found
 
 
 # ---- the cache of downloads --------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """`wandb-ckpt doctor`: what a training would meet here."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scripts import ran
 
 
 def findings(result: Any) -> dict[str, tuple[str, str]]:
@@ -104,6 +107,22 @@ def test_another_file_system_means_a_copy(command: Any, tmp_path: Path, monkeypa
     state, text = findings(command("doctor", "--filepath", str(other / "m.keras")))["space"]
     assert state == "note"
     assert "is copied" in text
+
+
+@pytest.mark.parametrize("name", ["ls", "doctor", "publish", "get p/x:v0", "show p/x:v0", "prune p/x --keep-last 1"])
+def test_no_home(server: Any, name: str) -> None:
+    """A user without a home folder is told so in one line, by each command that needs wandb."""
+    # As with `docker run --user 54321`: only in a name space of its own does this test know such a user.
+    without_home = ["unshare", "--user", "--map-user=54321", "--map-group=54321", "env", "-u", "HOME"]
+    if ran([*without_home, "true"]).returncode:
+        pytest.skip("name spaces are not permitted here")
+    without_home += ["-u", "WANDB_CONFIG_DIR"]
+    done = ran([*without_home, sys.executable, "-m", "wandb_ckpt", *name.split()], env=os.environ)
+    assert done.returncode == 1
+    assert "no home folder" in (done.stdout if name == "doctor" else done.stderr)
+    assert "HOME=/tmp" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if " INFO " not in line]) == 1, done.stderr
 
 
 def test_modes_are_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 
+from wandb_ckpt._wandb_private import NO_HOME, has_home
 from wandb_ckpt.cli._output import safe
 from wandb_ckpt.errors import WandbCkptError
 
@@ -31,6 +32,8 @@ def in_one_line(failure: type[Failure] = Failure) -> Iterator[None]:
 
 
 def _has_its_cause_outside(error: Exception) -> bool:
+    if isinstance(error, RuntimeError) and not has_home():
+        return True
     # wandb raises many kinds, some of which have no base in common (0.31).
     return isinstance(error, (WandbCkptError, OSError)) or type(error).__module__.partition(".")[0] == "wandb"
 
@@ -39,6 +42,8 @@ def _message(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, (WandbCkptError, OSError)):
         return text
+    if isinstance(error, RuntimeError) and not has_home():
+        return NO_HOME
     return f"W&B: {text} `wandb-ckpt doctor` looks into it."
 
 
