@@ -1,4 +1,4 @@
-"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopen and _collection, all that knows wandb."""
+"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopened and _collection, all that knows wandb."""
 
 import json
 import logging

@@ -1,6 +1,7 @@
 """What is still to be published on this disk: found by the records beside the snapshots, published, or swept."""
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import wandb
 
 from wandb_ckpt import _artifact, _record, _reopen, _wandb_private
+from wandb_ckpt._artifact import RefusedError, UnreachableError
 from wandb_ckpt._atomic import PREFIX, finish_killed_saves
 from wandb_ckpt._record import Record
 from wandb_ckpt._standing import Standing
@@ -123,13 +125,16 @@ def _run_of(pending: Pending) -> tuple[str, str, str, str]:
 
 def _publish(group: Sequence[Pending]) -> Iterator[Attempt]:
     is_new = any(pending.is_unsynced for pending in group)
-    done = _reopen.publish_records([pending.record for pending in group], is_new=is_new)
-    for pending, result in zip(group, done.results, strict=False):
-        if result.version:
-            pending.record.draft.snapshot.release()
-        yield Attempt(pending, result.version, result.reason)
-    for pending in group[len(done.results) :]:
-        yield Attempt(pending, reason=done.reason)
+    left = deque(group)
+    try:
+        for result in _reopen.publish_records([pending.record for pending in group], is_new=is_new):
+            pending = left.popleft()
+            if result.version:
+                pending.record.draft.snapshot.release()
+            yield Attempt(pending, result.version, result.reason)
+    except (RefusedError, UnreachableError) as error:
+        for pending in left:
+            yield Attempt(pending, reason=str(error))
 
 
 def sweep_in_background(run: "wandb.Run") -> None:

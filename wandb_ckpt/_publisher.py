@@ -293,13 +293,18 @@ class Publisher:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
         with self._lock:
             jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
-        done = _reopen.publish([job.publication for job in jobs])
-        for job, result in zip(jobs, done.results, strict=False):
-            state: State = "failed" if result.reason else "committed" if result.version else "offline"
-            self._finish(job, state, version=result.version, reason=result.reason)
-        if done.reason:
-            self._note_unreachable(jobs[len(done.results)], done.reason)
-        return done.reason is None
+        try:
+            # In this order: the end of the other process is waited for.
+            for result, job in zip(_reopen.publish([job.publication for job in jobs]), jobs, strict=True):
+                state: State = "failed" if result.reason else "committed" if result.version else "offline"
+                self._finish(job, state, version=result.version, reason=result.reason)
+        except _artifact.RefusedError as error:
+            for job in [job for job in jobs if job in self._waiting]:
+                self._finish(job, "failed", reason=str(error))
+        except _artifact.UnreachableError as error:
+            self._note_unreachable(self._waiting[0], str(error))
+            return False
+        return True
 
     def _settle_all(self) -> None:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):

@@ -5,29 +5,63 @@ pending; a killed process leaves them on the disk. They are logged by resuming t
 because `wandb.init()` in the user's own would be in the way of the next run that the user starts.
 """
 
+import errno
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from wandb_ckpt import _artifact, _record
-from wandb_ckpt._artifact import Publication
+from wandb_ckpt import _artifact, _record, _wandb_private
+from wandb_ckpt._artifact import Publication, RefusedError, UnreachableError
 from wandb_ckpt._process import this_process
 from wandb_ckpt._record import Record
-from wandb_ckpt._standing import Standing
 
-_MARK = "wandb_ckpt published: "
-# How long the run may take to be finished by the process that had it, in seconds.
-_FINISHING = 60
+# How long the other process may take for its next step, in seconds: to open the run, to upload a checkpoint at the
+# slowest, in bytes a second, to end. Its own limit is longer, for when this process is gone.
+LIMIT, _SLOWEST = 300.0, 50_000
+_GRACE = 30
+# It may need this process's import path to find the package: a program can have made that itself.
+_BOOT = """
+import json, os, sys
+order = json.load(sys.stdin)
+sys.path[:] = order["path"]
+try:
+    from wandb_ckpt._reopened import main
+except BaseException as error:
+    os.write(order["answers"], json.dumps({"refused": f"{type(error).__name__}: {error}"}).encode() + b"\\n")
+else:
+    main(order)
+"""
+# What says which run it is, and what describes a run, which has all that already; and the service of this process,
+# which is about to go.
+_NOT_INHERITED = (
+    *(
+        "SERVICE",
+        "MODE",
+        "RUN_ID",
+        "RESUME",
+        "RESUME_FROM",
+        "FORK_FROM",
+        "ENTITY",
+        "PROJECT",
+        "NAME",
+        "NOTES",
+        "TAGS",
+    ),
+    *("RUN_GROUP", "JOB_TYPE", "SWEEP_ID", "PROGRAM", "HOST", "DOCKER", "GIT_COMMIT", "GIT_REMOTE_URL"),
+    *("CONFIG_PATHS", "SAVE_CODE"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,141 +73,182 @@ class Result:
         reason: Why it can't become a version.
     """
 
-    version: str | None
+    version: str | None = None
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What became of checkpoints of one run.
+def publish(publications: Sequence[Publication]) -> Iterator[Result]:
+    """Publishes checkpoints of one finished run of this process.
 
-    Attributes:
-        results: One for each, in order, as far as it came.
-        reason: Why it came no further.
+    Yields:
+        What became of each, in order, as soon as it is known; the last one when the run is finished again.
+
+    Raises:
+        RefusedError: The rest can't be published, now or later.
+        UnreachableError: The rest can't be published now.
     """
-
-    results: tuple[Result, ...]
-    reason: str | None = None
-
-
-def publish(publications: Sequence[Publication]) -> Results:
-    """Publishes checkpoints of one finished run of this process."""
     run = publications[0].run
     facts = _artifact.run_facts(run)
     records = [Record(publication.with_run(facts), this_process()) for publication in publications]
-    # Synced after the other, a second offline folder of the run would otherwise blank what the first one said.
-    kept = {"name": run.name, "config": dict(run.config), "summary": dict(run.summary)} if run.offline else {}
     order = {
         # Of the run itself only a relative path may be known. It is what holds wandb's folder, which has the run's,
         # this package's, the artifact's and the snapshot's.
         "dir": str(publications[0].snapshot.root.parents[4]),
         "is_ending": True,
         "is_new": False,
-        "kept": json.loads(json.dumps(kept, default=str)),
+        "kept": json.loads(json.dumps(_kept(run), default=str)) if run.offline else {},
     }
-    return _publish(records, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
+    yield from _publish(records, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
 
 
-def publish_records(records: Sequence[Record], *, is_new: bool) -> Results:
+def publish_records(records: Sequence[Record], *, is_new: bool) -> Iterator[Result]:
     """Publishes checkpoints that another process left, all of one run, and keeps the run's state.
 
     Args:
         is_new: Whether the run may not be on the server yet, for an offline run of which nothing else is left.
+
+    Yields:
+        As `publish` does.
+
+    Raises:
+        RefusedError: As `publish` does, as well as UnreachableError.
     """
-    with tempfile.TemporaryDirectory(prefix="wandb_ckpt-") as folder:
-        return _publish(records, {"dir": folder, "is_ending": False, "is_new": is_new, "kept": {}}, {})
+    with tempfile.TemporaryDirectory(prefix="wandb_ckpt-", ignore_cleanup_errors=True) as folder:
+        yield from _publish(records, {"dir": folder, "is_ending": False, "is_new": is_new, "kept": {}}, {})
 
 
-def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, str]) -> Results:
+def _kept(run: "wandb.Run") -> dict[str, Any]:
+    """Returns what a second offline folder of the run would else blank, when it is synced after the first one."""
+    settings = ("host", "run_group", "run_job_type", "run_notes", "run_tags", "sweep_id")
+    kept = {name: getattr(run.settings, name, None) for name in settings}
+    kept |= {"run_name": run.name, "run_notes": run.notes, "run_tags": run.tags}
+    given = {name: value for name, value in kept.items() if value}
+    config = {**dict(run.config), **_wandb_private.config_of_its_own(run)}
+    return {"config": config, "summary": dict(run.summary), "settings": given}
+
+
+def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, str]) -> Iterator[Result]:
     run = records[0].draft.run
-    elsewhere = next((record.owner.host for record in records if not record.owner.is_here), None)
-    encoded = [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records]
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_ckpt._reopen"],
-        input=json.dumps({**order, "run": asdict(run), "elsewhere": elsewhere, "records": encoded}),
-        env=_environ(run.base_url) | key,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = [line.removeprefix(_MARK) for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    results = tuple(Result(**json.loads(line)) for line in lines)
-    if len(results) == len(records):
-        return Results(results)
-    why = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-    return Results(results, f"the run could not be opened once more: {why}")
+    limit = LIMIT + max(record.draft.snapshot.size for record in records) / _SLOWEST
+    order |= {
+        "run": asdict(run),
+        "elsewhere": next((record.owner.host for record in records if not record.owner.is_here), None),
+        "records": [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records],
+        "path": _import_path(),
+        "limit": limit + _GRACE,
+    }
+    number, last = 0, None
+    with _started(order, _environ(run.base_url) | key, limit) as answers:
+        for answer in answers:
+            if last is not None:
+                yield last
+            _raise_if_it_ended(answer)
+            number, last = number + 1, Result(**answer)
+    if last is not None:
+        yield last
+    if number < len(records):
+        raise UnreachableError("the process that opened the run once more ended and did not say why")
 
 
-def _environ(base_url: str) -> dict[str, str]:
-    # A service of its own: the one of the user's process is about to go. What says which run is ours to say.
-    ours = ("WANDB_SERVICE", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_ENTITY", "WANDB_PROJECT")
-    environ = {name: value for name, value in os.environ.items() if name not in ours}
-    return environ | {"WANDB_BASE_URL": base_url, "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+def _raise_if_it_ended(answer: dict[str, Any]) -> None:
+    if "refused" in answer:
+        raise RefusedError(answer["refused"])
+    if "unreachable" in answer:
+        raise UnreachableError(f"the run could not be opened once more: {answer['unreachable']}")
 
 
-# ---- in the process of its own -----------------------------------------------------------------------------
-
-
-def _main() -> None:
-    order = json.load(sys.stdin)
-    records = [_record.decoded(values, Path(folder)) for folder, values in order["records"]]
-    with _opened(order) as run:
-        standings: dict[str, Standing] = {}
-        for record in records:
-            print(_MARK + json.dumps(asdict(_published(record, run, standings))), flush=True)  # noqa: T201 - the answer
-        for standing in standings.values():
-            standing.put_latest_back()
+# ---- the process -------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _opened(order: Mapping[str, Any]) -> Iterator["wandb.Run"]:
-    facts, kept = order["run"], order["kept"]
-    offline = facts["offline"] and order["is_ending"]  # what another process left of an offline run was synced
-    state = 0 if offline else 1 if order["is_new"] else _exit_code_of_finished(order)
-    run = wandb.init(
-        id=facts["id"],
-        entity=facts["entity"] or None,
-        project=facts["project"],
-        dir=order["dir"],
-        mode="offline" if offline else "online",
-        resume=None if offline else "allow" if order["is_new"] else "must",
-        name=kept.get("name"),
-        config=kept.get("config"),
+def _started(order: dict[str, Any], environ: dict[str, str], limit: float) -> Iterator[Iterator[dict[str, Any]]]:
+    """Starts the process, gives what it answers, and waits for its end; what hangs, or is left by an error, goes."""
+    python, (reading, writing) = _interpreter(), os.pipe()
+    try:
+        # A group of its own: Ctrl-C at the terminal is for this process, and the second one is an impatient user's.
+        child = subprocess.Popen(
+            [python, "-I" if sys.flags.isolated else "-P", "-c", _BOOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(writing,),
+            env=environ,
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(reading)
+        is_passing = error.errno in (errno.EAGAIN, errno.ENOMEM)
+        raise (UnreachableError if is_passing else RefusedError)(f"{python} can't be started: {error}") from error
+    finally:
+        os.close(writing)
+    try:
+        with child:
+            try:
+                assert child.stdin is not None
+                with suppress(BrokenPipeError), child.stdin:
+                    child.stdin.write(json.dumps({**order, "answers": writing}).encode())
+                yield _answers(child, reading, limit)
+                child.wait(limit)
+            except BaseException as error:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+    finally:
+        os.close(reading)
+
+
+def _answers(child: "subprocess.Popen[bytes]", reading: int, limit: float) -> Iterator[dict[str, Any]]:
+    began = False
+    for line in _lines(reading, limit):
+        answer = json.loads(line)
+        began = True
+        if "began" not in answer:
+            yield answer
+    if not began and child.wait(limit) >= 0:
+        raise RefusedError(f"the process that is to publish ended before it began, with exit code {child.returncode}")
+
+
+def _lines(reading: int, limit: float) -> Iterator[bytes]:
+    """Returns lines as they come, until the other side is closed."""
+    poll, rest = select.poll(), b""
+    poll.register(reading, select.POLLIN)
+    while poll.poll(limit * 1000):
+        piece = os.read(reading, 1 << 16)
+        if not piece:
+            return
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    raise UnreachableError(f"the run could not be opened once more: nothing happened for {limit:.0f} seconds")
+
+
+def _interpreter() -> str:
+    """Returns a Python to start; `sys.executable` is none in a frozen program, and in what embeds Python.
+
+    Raises:
+        RefusedError: There is none.
+    """
+    given = os.fsdecode(spawn.get_executable() or "")  # multiprocessing's, which such programs may have set
+    own = "" if getattr(sys, "frozen", False) and given == sys.executable else given
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (own, str(Path(sys.exec_prefix) / "bin" / version)):
+        if Path(python).name.startswith(("python", "pypy")) and os.access(python, os.X_OK):
+            return python
+    raise RefusedError(
+        "the run is finished, so another process has to publish into it, but this program has no Python to start "
+        f"(sys.executable is {sys.executable!r}). Name one: multiprocessing.set_executable('/usr/bin/python3')"
     )
-    run.summary.update(kept.get("summary", {}))
-    yield run
-    run.finish(exit_code=state)
 
 
-def _published(record: Record, run: "wandb.Run", standings: dict[str, Standing]) -> Result:
-    publication = record.draft.with_run(run)
-    try:
-        artifact = _artifact.build(publication, record.digest)
-    except (ValueError, TypeError, OSError) as error:
-        return Result(None, _artifact.words(error))
-    if run.offline:
-        _artifact.log(run, publication, artifact)
-        return Result(None)
-    name = publication.name
-    standing = standings.setdefault(name, Standing(_artifact.api_of(run), f"{run.entity}/{run.project}/{name}"))
-    try:
-        return Result(standing.publish(publication, artifact))
-    except (_artifact.RefusedError, ValueError, TypeError, PermissionError) as error:
-        return Result(None, _artifact.words(error))
+def _import_path() -> list[str]:
+    """Returns the import path of this process, whatever made it so."""
+    path = [str(Path(entry).absolute()) for entry in sys.path if isinstance(entry, str)]
+    # Where the working directory is another one by now, a relative entry leads elsewhere.
+    packages = (str(Path(file).absolute().parents[1]) for file in (__file__, wandb.__file__))
+    return list(dict.fromkeys([*path, *packages]))
 
 
-def _exit_code_of_finished(order: Mapping[str, Any]) -> int:
-    """Returns the exit code that the run ended with; waits for the end if the process that had it is just at it."""
-    facts, api = order["run"], wandb.Api()
-    path = f"{facts['entity'] or api.default_entity}/{facts['project']}/{facts['id']}"
-    state, deadline = api.run(path).state, time.monotonic() + _FINISHING
-    while order["is_ending"] and state == "running" and time.monotonic() < deadline:
-        time.sleep(0.2)
-        state = wandb.Api().run(path).state
-    if state == "running" and order["elsewhere"]:
-        raise SystemExit(f"{path} is running, and may still publish it: it was begun on {order['elsewhere']}")
-    return 0 if state == "finished" or (state == "running" and order["is_ending"]) else 1
-
-
-if __name__ == "__main__":
-    _main()
+def _environ(base_url: str) -> dict[str, str]:
+    ours = {f"WANDB_{name}" for name in _NOT_INHERITED}
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
+    return environ | {"WANDB_BASE_URL": base_url, "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}

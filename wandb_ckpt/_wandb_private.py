@@ -5,12 +5,14 @@ A test fails when one of them is no longer where it is looked for.
 
 import errno
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import wandb
+    from wandb.apis.public import Run as PublicRun
 
 # The words of wandb-core for a full disk, or a quota, on Linux and macOS. They are Go's own, in English whatever the
 # locale is, which Python's `os.strerror` follows.
@@ -20,6 +22,18 @@ NO_HOME = (
     "This user has no home folder, which wandb needs: HOME is not set, and the system does not know the user. Set it "
     "to a folder that can be written to, such as HOME=/tmp."
 )
+_SAY_NOTHING = {
+    "disable_git": True,
+    "disable_code": True,
+    "disable_job_creation": True,
+    "save_code": False,
+    "host": "",
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+    "x_primary": False,
+}
 # The size of an offline run's log with nothing in it: the process was killed in its first 15 seconds.
 _EMPTY_LOG = 7
 
@@ -49,6 +63,33 @@ def says_no_room(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return any(words in str(error).lower() for words in _NO_ROOM)
+
+
+def says_no_run(error: Exception) -> bool:
+    """Returns whether W&B has no such run, or shows none: the name of the error since 0.31, its words before."""
+    return type(error).__name__ == "RunNotFoundError" or "could not find run" in str(error).lower()
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+
+def settings_that_say_nothing(kept: Mapping[str, Any]) -> "wandb.Settings":
+    """Returns settings with which a process opens a run and leaves what describes it: machine, command, git, code.
+
+    Args:
+        kept: Settings that are to be as they were; what this wandb has no name for is left out.
+    """
+    import wandb
+
+    settings = {**_SAY_NOTHING, **kept}
+    known = wandb.Settings.model_fields
+    return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
+
+
+def config_of_its_own(run: "PublicRun | wandb.Run") -> dict[str, Any]:
+    """Returns what a run's public `config` leaves out, and wandb itself keeps there: code, machine, command."""
+    kept: Any = getattr(run, "rawconfig", None) or getattr(run, "_config", {})
+    return {"_wandb": dict(kept["_wandb"])} if "_wandb" in kept else {}
 
 
 # ---- files -------------------------------------------------------------------------------------------------

@@ -1,0 +1,135 @@
+"""The process that _reopen starts: opens a finished run once more, logs its checkpoints, and leaves it as it was."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import wandb
+
+from wandb_ckpt import _artifact, _record, _wandb_private
+from wandb_ckpt._artifact import RefusedError, UnreachableError
+from wandb_ckpt._record import Record
+from wandb_ckpt._reopen import Result
+from wandb_ckpt._standing import Standing
+
+if TYPE_CHECKING:
+    from wandb.apis.public import Run as PublicRun
+
+# How long the run may take to be finished by the process that had it, in seconds.
+_FINISHING = 60
+
+
+def main(order: Mapping[str, Any]) -> None:
+    """Does what it is told, and answers with one line of JSON for each checkpoint, and one more where it fails."""
+    # This process may have inherited that signals are blocked or ignored; without its parent, nobody else ends it.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    step = partial(signal.alarm, int(order["limit"]))
+    step()
+    with os.fdopen(order["answers"], "w", encoding="utf-8") as answers:
+        _tell(answers, {"began": True})
+        try:
+            for result in _published(order):
+                step()
+                _tell(answers, asdict(result))
+        except RefusedError as error:
+            _tell(answers, {"refused": str(error)})
+        except Exception as error:  # noqa: BLE001 - whatever wandb raises, it is told
+            _tell(answers, {"unreachable": _artifact.words(error)})
+
+
+def _tell(answers: IO[str], answer: Mapping[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # the parent is gone; what was begun is ended all the same
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _published(order: Mapping[str, Any]) -> Iterator[Result]:
+    records = [_record.decoded(values, Path(folder)) for folder, values in order["records"]]
+    with _opened(order) as run:
+        standings: dict[str, Standing] = {}
+        for record in records:
+            yield _publish(record, run, standings)
+        for standing in standings.values():
+            standing.put_latest_back()
+
+
+@contextmanager
+def _opened(order: Mapping[str, Any]) -> Iterator["wandb.Run"]:
+    facts, kept = order["run"], order["kept"]
+    offline = facts["offline"] and order["is_ending"]  # what another process left of an offline run was synced
+    known = None if offline or order["is_new"] else _finished(order)
+    code = 0 if offline or (known and _ended_well(known, order)) else 1
+    run = wandb.init(
+        id=facts["id"],
+        entity=facts["entity"] or None,
+        project=facts["project"],
+        dir=order["dir"],
+        mode="offline" if offline else "online",
+        resume=None if offline else "allow" if order["is_new"] else "must",
+        config={**kept.get("config", {}), **(_wandb_private.config_of_its_own(known) if known else {})},
+        settings=_wandb_private.settings_that_say_nothing(kept.get("settings", {})),
+    )
+    try:
+        run.summary.update(kept.get("summary", {}))
+        yield run
+    finally:
+        run.finish(exit_code=code)
+
+
+def _publish(record: Record, run: "wandb.Run", standings: dict[str, Standing]) -> Result:
+    publication = record.draft.with_run(run)
+    try:
+        artifact = _artifact.build(publication, record.digest)
+    except (ValueError, TypeError, OSError) as error:
+        return Result(reason=_artifact.words(error))
+    if run.offline:
+        _artifact.log(run, publication, artifact)
+        return Result()
+    name = publication.name
+    standing = standings.setdefault(name, Standing(_artifact.api_of(run), f"{run.entity}/{run.project}/{name}"))
+    try:
+        return Result(standing.publish(publication, artifact))
+    except (RefusedError, ValueError, TypeError, PermissionError) as error:
+        return Result(reason=_artifact.words(error))
+
+
+def _finished(order: Mapping[str, Any]) -> "PublicRun":
+    """Returns the run as it ended; waits for the end if the process that had it is just at it.
+
+    Raises:
+        RefusedError: There is no such run, or none any more.
+        UnreachableError: Another process may be at work in it.
+    """
+    facts = order["run"]
+    path = f"{facts['entity'] or wandb.Api().default_entity}/{facts['project']}/{facts['id']}"
+    run, deadline = _look_up(path), time.monotonic() + _FINISHING
+    while order["is_ending"] and run.state == "running" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        run = _look_up(path)
+    if run.state == "running" and order["elsewhere"]:
+        raise UnreachableError(f"{path} is running, and may still publish it: it was begun on {order['elsewhere']}")
+    return run
+
+
+def _ended_well(run: "PublicRun", order: Mapping[str, Any]) -> bool:
+    return bool(run.state == "finished" or (run.state == "running" and order["is_ending"]))
+
+
+def _look_up(path: str) -> "PublicRun":
+    try:
+        run: PublicRun = wandb.Api().run(path)
+    except Exception as error:
+        if _wandb_private.says_no_run(error):
+            raise RefusedError(
+                f"there is no run {path}: it was deleted, or is not to be seen with this key"
+            ) from error
+        raise
+    return run
