@@ -6,7 +6,7 @@ import logging
 import resource
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,47 +139,114 @@ def test_it_is_what_a_blocking_save_writes(
     assert "save_on_background" not in caplog.text
 
 
-class Gate(threading.Event):
-    """Holds saves in the background until it is set; those of the training thread never."""
-
-    def pass_through(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            self.wait()
+def network(*shape: int) -> keras.Sequential:
+    """A network with random values, such as a loss or a metric may have."""
+    return keras.Sequential([keras.Input(shape), keras.layers.Dense(3)])
 
 
-GATE = Gate()
+def frozen(layer: keras.Layer) -> keras.Layer:
+    """A layer that is not trained, for the model does not call it."""
+    layer.trainable = False
+    return layer
 
 
 @keras.saving.register_keras_serializable("tests")
-class Gated(keras.layers.Dense):
-    """A layer that a save in the background can be held at."""
+class Perceptual(keras.losses.Loss):
+    """A loss with a network, and with layers in containers."""
 
-    def get_config(self) -> dict[str, Any]:
-        GATE.pass_through()
-        return dict(super().get_config())
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.net = network(1)
+        self.more = {"a": [network(1), (network(2), network(2))], "b": network(3)}
 
-
-@pytest.fixture
-def gated() -> Iterator[keras.Model]:
-    """A model whose saves in the background wait for the gate."""
-    GATE.set()
-    keras.utils.set_random_seed(7)
-    model = keras.Sequential([keras.Input((4,)), Gated(1)])
-    model.compile("adam", "mse")
-    yield model
-    GATE.set()
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean((self.net(y_true) - self.net(y_pred)) ** 2, -1)
 
 
-def closing_gate(callback: Any, then: Callable[[], Any] = lambda: None) -> keras.callbacks.Callback:
-    """A callback that closes the gate after the first batch, when the second model is made."""
+@keras.saving.register_keras_serializable("tests")
+class Watched(keras.metrics.Mean):
+    """A metric with a network and a metric."""
 
-    def close(batch: int, logs: Any) -> None:
-        if not callback.checkpoints and GATE.is_set():
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.net = network(2)
+        self.other = keras.metrics.Mean()
+        self.other.update_state(4.0)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Lookahead(keras.optimizers.SGD):
+    """An optimizer with an optimizer and a layer."""
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.slow = keras.optimizers.Adam()
+        self.slow.build(variables)
+        self.gate = keras.layers.Dense(2)
+        self.gate.build((3,))
+
+
+def model_with_more() -> keras.Model:
+    """A model with variables in its loss, in its metrics, and in more than one optimizer."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((4,))
+    shared = keras.initializers.HeNormal(seed=1)
+    hidden = keras.layers.Dense(4, kernel_initializer=shared)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer=shared)(hidden))
+    model.compile(Lookahead(momentum=0.9), Perceptual())
+    model.seen = Watched()
+    model.second = keras.optimizers.RMSprop()
+    model.second.build(model.trainable_variables)
+    model.parts = [frozen(keras.layers.BatchNormalization()), frozen(network(2))]
+    model.parts[0].build((None, 2))
+    return model
+
+
+@pytest.mark.parametrize(("ending", "weights_only"), FORMATS[:2])
+def test_all_that_keras_saves_is_in_it(
+    start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str, weights_only: bool
+) -> None:
+    """It has what a blocking save has of losses, metrics and optimizers, also of parts that are new or replaced."""
+    start_run(mode="offline")
+    model, name = model_with_more(), "{epoch}." + ending
+    args: dict[str, Any] = {"save_weights_only": weights_only}
+    mine = WandbModelCheckpoint(tmp_path / "mine" / name, save_on_background=True, **args)
+    plain = keras.callbacks.ModelCheckpoint(str(tmp_path / "plain" / name), **args)
+
+    def set_seen() -> None:
+        for each in (*model.loss.net.variables, *model.second.variables, *model.seen.net.variables):
+            each.assign(np.full(each.shape, 3))
+
+    def change() -> None:
+        model.parts.append(frozen(network(5)))
+        model.seen = Watched()
+
+    actions = at_epoch_begin({1: set_seen, 2: change, 3: lambda: model.parts.pop(0)})
+    model.fit(X, Y, epochs=4, verbose=0, callbacks=[mine, plain, actions])
+    found = [contents_of(tmp_path / "mine" / name.format(epoch=epoch)) for epoch in (1, 2, 3, 4)]
+    assert found == [contents_of(tmp_path / "plain" / name.format(epoch=epoch)) for epoch in (1, 2, 3, 4)]
+    assert {"loss/net/layers/dense/vars/0", "loss/more/sequential/layers/dense/vars/0"} <= found[0].keys()
+    assert {
+        "second/vars/3",
+        "optimizer/slow/vars/3",
+        "optimizer/gate/vars/0",
+        "seen/net/layers/dense/vars/0",
+    } <= found[0].keys()
+    assert "parts/sequential_1/layers/dense/vars/0" in found[2]
+    assert "save_on_background" not in caplog.text
+
+
+def holding(callback: Any, gate: threading.Event) -> keras.callbacks.Callback:
+    """A callback that has the saves in the background wait for a gate, once they are prepared."""
+
+    held: list[Any] = []
+
+    def hold(batch: int, logs: Any) -> None:
+        if not held:
             callback._background.flush()
-            GATE.clear()
-            then()
+            held.append(callback._background._saver.submit(gate.wait))
 
-    return keras.callbacks.LambdaCallback(on_train_batch_end=close)
+    return keras.callbacks.LambdaCallback(on_train_batch_end=hold)
 
 
 def at_epoch_begin(actions: dict[int, Callable[[], Any]]) -> keras.callbacks.Callback:
@@ -187,19 +254,17 @@ def at_epoch_begin(actions: dict[int, Callable[[], Any]]) -> keras.callbacks.Cal
     return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: actions.get(epoch, lambda: None)())
 
 
-def test_training_goes_on_while_it_is_written(
-    start_run: Any, project: str, tmp_path: Path, gated: keras.Model
-) -> None:
+def test_training_goes_on_while_it_is_written(start_run: Any, project: str, tmp_path: Path) -> None:
     """The next epoch trains before the checkpoint is on the disk; when fit returns, it is there and on W&B."""
-    run = start_run()
+    run, gate = start_run(), threading.Event()
     seen: list[tuple[int, list[str]]] = []
 
     def look() -> None:
         seen.append((len(callback.checkpoints), [path.name for path in tmp_path.glob("*.keras")]))
-        GATE.set()
+        gate.set()
 
     callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
-    gated.fit(X, Y, epochs=2, verbose=0, callbacks=[callback, closing_gate(callback), at_epoch_begin({1: look})])
+    fit(keras, [callback, holding(callback, gate), at_epoch_begin({1: look})])
     assert seen == [(1, [])]
     assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["m-1.keras", "m-2.keras"]
     assert [outcome.version for outcome in callback.checkpoints] == ["v0", "v1"]
@@ -209,23 +274,23 @@ def test_training_goes_on_while_it_is_written(
 
 
 def test_one_picture_waits_and_then_training_does(
-    start_run: Any, tmp_path: Path, gated: keras.Model, caplog: pytest.LogCaptureFixture
+    start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While one is written and one waits, training waits with the third, says so once, and keeps the order."""
+    """While the thread is at work and one waits, training waits with the next, says so once, and keeps the order."""
     start_run(mode="offline")
-    reached: list[int] = []
+    gate, reached = threading.Event(), list[bool]()
 
     class OpenGate(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "Training waits for the disk" in record.getMessage():
-                GATE.set()
+                gate.set()
 
     callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
-    actions = at_epoch_begin({2: lambda: reached.append(GATE.is_set()), 3: lambda: reached.append(GATE.is_set())})
+    actions = at_epoch_begin({1: lambda: reached.append(gate.is_set()), 2: lambda: reached.append(gate.is_set())})
     logger, opener = logging.getLogger("wandb_ckpt"), OpenGate()
     logger.addHandler(opener)
     with caplog.at_level(logging.WARNING, "wandb_ckpt"):
-        gated.fit(X, Y, epochs=6, verbose=0, callbacks=[callback, closing_gate(callback), actions])
+        fit(keras, [callback, holding(callback, gate), actions], epochs=6)
     logger.removeHandler(opener)
     assert reached == [False, True]
     assert [outcome.checkpoint.epoch for outcome in callback.checkpoints] == list(range(6))
@@ -282,20 +347,6 @@ class OwnVariables(keras.layers.Dense):
         super().save_own_variables(store)
 
 
-class NoConfig(keras.layers.Layer):
-    """A layer that can't be made again from its config."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def call(self, inputs: Any) -> Any:
-        return inputs * self.scale
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-
 def with_lookup() -> keras.Model:
     """A model with a layer whose vocabulary is saved as a file of its own."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
@@ -308,14 +359,13 @@ def with_lookup() -> keras.Model:
     [
         (OwnSave, "OwnSave has a save() of its own"),
         (lambda: keras.Sequential([keras.Input((4,)), OwnVariables(1)]), "OwnVariables saves its variables in a way"),
-        (lambda: keras.Sequential([keras.Input((4,)), NoConfig(2.0), keras.layers.Dense(1)]), "can't be made again"),
         (with_lookup, "saves files of its own"),
     ],
 )
 def test_what_cant_be_done_in_the_background_is_done_as_usual(
     start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[], Any], reason: str
 ) -> None:
-    """A model that a clone can't stand for is saved at once, and one warning says why."""
+    """A model that has more than variables to save is saved at once, and one warning says why."""
     start_run(mode="offline")
     callback = WandbModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True, save_on_background=True)
     model = make()

@@ -21,8 +21,8 @@ class CannotPictureError(Exception):
 class Pictures(Protocol):
     """Takes the pictures of one model."""
 
-    def take(self) -> Picture:
-        """Returns a picture of the model as it is now, or raises `CannotPictureError`."""
+    def take(self, method: str) -> Picture:
+        """Returns a picture of the model as it is now, to be saved by a method, or raises `CannotPictureError`."""
 
 
 class SaverThread:
@@ -114,16 +114,13 @@ class BackgroundSaves:
             self._is_prepared = True
             self._pictures = self._or_say_why_not(partial(self._make_pictures, self._saver))
 
-    def take(self) -> Picture | None:
-        """Returns a picture of the model, or `None` where it must be saved at once."""
-        if self._pictures is None:
-            return None
-        if not self._saver.has_room():
-            self._warn(
-                "Training waits for the disk, to which two checkpoints are still to be written: save less often."
-            )
-            self._saver.wait_for_room()
-        picture = self._or_say_why_not(self._pictures.take)
+    def take(self, method: str) -> Picture | None:
+        """Returns a picture of the model, or `None` where it must be saved at once.
+
+        Args:
+            method: The model's method that is to save it.
+        """
+        picture = self._picture(method)
         if picture is None:
             self._pictures = None
         return picture
@@ -142,11 +139,21 @@ class BackgroundSaves:
         self._saver.close()
         self._pictures = None
 
+    def _picture(self, method: str) -> Picture | None:
+        if self._pictures is None:
+            return None
+        if not self._saver.has_room():
+            self._warn(
+                "Training waits for the disk, to which two checkpoints are still to be written: save less often."
+            )
+            self._saver.wait_for_room()
+        return self._or_say_why_not(partial(self._pictures.take, method))
+
     def _or_say_why_not(self, make: Callable[[], T]) -> T | None:
         try:
             return make()
         except Exception as error:
-            # Making a model from a config runs whatever code the user's classes have.
+            # A model's config is made by whatever code the user's classes have.
             logger.debug("No picture", exc_info=True)
             reason = str(error) or type(error).__name__
             self._warn(f"save_on_background has no effect, and saves hold training as usual: {reason}.")

@@ -66,14 +66,15 @@ class SaveObserver:
 
     Args:
         model: The real model.
-        take_picture: Returns a picture of the model as it is now, to be saved later; `None` to save it at once.
+        take_picture: Returns a picture of the model as it is now, to be saved later by one of the model's methods;
+            `None` to save it at once.
         warn: Says something once.
     """
 
     def __init__(
         self,
         model: Any,
-        take_picture: Callable[[], Picture | None] | None = None,
+        take_picture: Callable[[str], Picture | None] | None = None,
         warn: Callable[[str], None] = logger.warning,
     ) -> None:
         self._observed = model
@@ -105,7 +106,7 @@ class SaveObserver:
     def _save(self, method: str, filepath: Any, args: Any, kwargs: Any) -> None:
         path = os.fspath(filepath)
         # A folder in the way is for the parent to complain about, at once.
-        picture = self._take_picture() if self._take_picture and not Path(path).is_dir() else None
+        picture = self._take_picture(method) if self._take_picture and not Path(path).is_dir() else None
         if picture is None:
             save = self._with_lora(getattr(self._observed, method), path)
             self._saves.append(self._made(save, path, args, kwargs))

@@ -1,14 +1,11 @@
-"""Picture: the values of a Keras 3 model's variables at one moment, saved through a clone of the model.
+"""Picture: the values of a Keras 3 model's variables at one moment, which Keras's own save of the model writes later.
 
-The training thread only takes the picture. Keras's own save of the clone then runs in another thread, and writes
-what a save of the model would have written at that moment.
+The training thread only takes the picture. The save runs in another thread, and goes through shadows of the model's
+parts: they say what the parts say, but where a part writes its variables, these have the values of the picture.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,91 +13,135 @@ import keras
 import numpy as np
 
 from wandb_ckpt._background import CannotPictureError, SaverThread
+from wandb_ckpt._checkpoint import format_of
+from wandb_ckpt._saveables import Node, Saveables, is_kerass
 
 Values = list[Any]
 # Reads all variables now; into the memory of values that are no longer needed, where that pays.
 Reader = Callable[[Values | None], Values]
-# What Keras's saving walks through (keras/src/saving/saving_lib.py, `_save_state`).
-_SAVEABLE = (keras.Layer, keras.Metric, keras.Optimizer, keras.Loss)
+_WATCHED = (keras.Operation, keras.Metric, keras.Optimizer, keras.Loss, keras.Variable)
+_CONTAINERS = (list, dict, tuple, set)
 
 
 class ModelPictures:
-    """Takes the pictures of one model during its training; owns the clone.
+    """Takes the pictures of one model during its training.
 
-    Made on the training thread before the first step; the clone is made in the background.
+    Made on the training thread, after the first step; what takes long is prepared in the background.
 
     Args:
         model: A built Keras 3 model.
-        saver: The thread that makes the clone and carries out the saves.
+        saver: The thread that prepares, and carries out the saves.
 
     Raises:
         CannotPictureError: Saves of this model can't be made in the background.
     """
 
     def __init__(self, model: keras.Model, saver: SaverThread) -> None:
-        if reason := why_not(model):
-            raise CannotPictureError(reason)
-        # Both are read here: JAX's values come and go while the model is training, and the policy is the thread's.
-        config, dtype_policy = keras.saving.serialize_keras_object(model), keras.config.dtype_policy()
-        self._clone = saver.submit(partial(Clone, model, config, dtype_policy))
+        self._model, self._saver = model, saver
+        self._prepare()
 
-    def take(self) -> "Picture":
+    def take(self, method: str) -> "Picture":
         """Returns a picture of the model as it is now.
+
+        Args:
+            method: The model's method that is to save it.
 
         Raises:
             CannotPictureError: There can't be one.
         """
-        clone = self._clone.result()
-        return Picture(clone, clone.take())
+        if not self._structure.holds():
+            self._prepare()
+        # The config is read here as well, for users' code is not asked in two threads at once.
+        config = _config_of(self._model) if method == "save" else {}
+        return Picture(self._structure, self._memory.result(), config)
+
+    def _prepare(self) -> None:
+        self._structure = Structure(self._model)
+        self._memory = self._saver.submit(partial(Memory, self._structure.variables))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """The values of a model's variables at one moment."""
+    """What a model was at one moment.
 
-    clone: "Clone"
-    values: Values
+    Args:
+        structure: The parts of the model.
+        memory: Where the values of its variables now are to be kept.
+        config: Its config, as Keras serializes it.
+    """
+
+    def __init__(self, structure: "Structure", memory: "Memory", config: Mapping[str, Any]) -> None:
+        self._structure, self._memory, self._config = structure, memory, config
+        self._values = memory.read()
+
+    @property
+    def parts(self) -> Saveables:
+        """The parts of the model."""
+        return self._structure.parts
 
     def save(self, method: str, filepath: str, *args: Any, **kwargs: Any) -> None:
         """Saves what the model was, with the model's method of that name."""
-        getattr(self.clone.showing(self.values), method)(filepath, *args, **kwargs)
-        self.clone.take_back(self.values)
+        model, shown = self._structure.model, _Shown(self._structure.variables, self._values)
+        try:
+            with keras.device("cpu"):  # where what is computed for a save (kernels with LoRA) has room
+                if method == "save" and format_of(filepath, is_folder=False) == "h5":
+                    # This format has no parts, only the model's layers and its optimizer.
+                    with shown:
+                        model.save(filepath, *args, **kwargs)
+                else:
+                    shadow = _shadow_of(self._structure.parts.root, shown, {}, _answers(self._config))
+                    getattr(keras.Model, method)(shadow, filepath, *args, **kwargs)
+        finally:
+            self._memory.take_back(self._values)
 
 
-class Clone:
-    """A second model of the same configuration, which is given the values of a picture and then saved.
-
-    Owns the memory for the next pictures: that of the first one too, whose time would else go into getting it.
+class Structure:
+    """The parts of a model and their variables, as they are now.
 
     Args:
-        model: A built Keras 3 model; it may be training.
-        config: What it is made from.
-        dtype_policy: The global one of the thread that made the model, for Keras keeps it per thread.
+        model: A built Keras 3 model.
 
     Raises:
-        CannotPictureError: A save of a clone might differ from a save of the model.
+        CannotPictureError: Values of variables are not all that a save of it writes.
     """
 
-    def __init__(self, model: keras.Model, config: dict[str, Any], dtype_policy: Any) -> None:
-        _check_savable(model)
-        keras.config.set_dtype_policy(dtype_policy)
-        self._original, self._originals = model, variables_of(model)
-        self._model = _clone(model, config)
-        self._variables = variables_of(self._model)
-        _check_same(self._originals, self._variables)
+    def __init__(self, model: keras.Model) -> None:
+        if reason := why_not(model):
+            raise CannotPictureError(reason)
+        self.model, self.parts = model, Saveables(model)
+        for _, part in self.parts:
+            _check_savable(part)
+        self.variables = list({id(each): each for each in self._variables()}.values())
+        self._held = self._holdings()
+
+    def holds(self) -> bool:
+        """Returns whether no part and no variable has been added or replaced since."""
+        return self._holdings() == self._held
+
+    def _variables(self) -> Iterator[Any]:
+        for _, part in self.parts:
+            yield from getattr(part, "variables", ())
+
+    def _holdings(self) -> list[int]:
+        # A tenth of the time of another walk. What is found here is alive, so that no other object has its id.
+        return [each for _, part in self.parts for each in _ids_in(vars(part), set())]
+
+
+class Memory:
+    """Reads the variables of a model, and owns the memory for the next pictures.
+
+    That of the first one too, whose time would else go into getting it.
+
+    Args:
+        variables: All of them.
+    """
+
+    def __init__(self, variables: list[Any]) -> None:
         backend = keras.backend.backend()
-        self._read, self._show = _READERS[backend](self._originals), _SHOWING.get(backend, _assign)
-        self._spare = deque([_ROOM[backend](self._variables)] if backend in _ROOM else [])
+        self._read = _READERS[backend](variables)
+        self._spare = deque([_ROOM[backend](variables)] if backend in _ROOM else [])
 
-    def take(self) -> Values:
-        """Returns the values of the original's variables now.
-
-        Raises:
-            CannotPictureError: The original has other variables by now.
-        """
-        now = variables_of(self._original)
-        if [id(variable) for variable in now] != [id(variable) for variable in self._originals]:
-            raise CannotPictureError("its variables are no longer those that it had when training began")
+    def read(self) -> Values:
+        """Returns the values of the variables now."""
         return self._read(self._spare.popleft() if self._spare else None)
 
     def take_back(self, values: Values) -> None:
@@ -108,17 +149,102 @@ class Clone:
         if keras.backend.backend() in _ROOM:
             self._spare.append(values)
 
-    def showing(self, values: Values) -> keras.Model:
-        """Returns the second model with these values in its variables."""
-        for variable, value in zip(self._variables, values, strict=True):
-            self._show(variable, value)
-        return self._model
+
+class _Shown(keras.StatelessScope):  # type: ignore[misc]
+    """Shows the values of a picture in place of the variables' own, in this thread.
+
+    Args:
+        variables: The variables.
+        values: The value of each.
+    """
+
+    def __init__(self, variables: list[Any], values: Values) -> None:
+        super().__init__(initialize_variables=False)
+        for update in zip(variables, values, strict=True):
+            self.add_update(update)
+
+    def get_current_value(self, variable: Any) -> Any:
+        """Returns the value in the picture."""
+        value = super().get_current_value(variable)
+        if value is None:  # what it is now does not belong to the rest
+            raise RuntimeError(f"the variable {variable.path} was made after the picture of the model was taken")
+        return value
 
 
-def variables_of(model: keras.Model) -> list[Any]:
-    """Returns every variable that a save of the model writes; Keras saves no metric's."""
-    optimizer = getattr(model, "optimizer", None)
-    return [*model.variables, *(optimizer.variables if optimizer is not None else ())]
+class _Shadow:
+    """Stands in for a part of a model while Keras saves it; holds the shadows of the parts that it held.
+
+    Not all of the save can be in a `StatelessScope`: Keras makes a reference optimizer on its way, and its variables
+    can't be made there (3.15).
+
+    Args:
+        part: The part.
+        shown: Shows the picture's values.
+        answers: What it answers instead of the part, by name.
+    """
+
+    def __init__(self, part: Any, shown: _Shown, answers: Mapping[str, Any]) -> None:
+        self.__part, self.__shown, self.__answers = part, shown, answers
+        self.__held: dict[str, Any] = {}
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # what isinstance asks
+        return type(self.__part)
+
+    def __dir__(self) -> list[str]:
+        return list(self.__held)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__held:
+            return self.__held[name]
+        if name in self.__answers:
+            return self.__answers[name]
+        value = getattr(self.__part, name)
+        return partial(self.__save, value) if name == "save_own_variables" else value
+
+    def hold(self, name: str, shadow: Any) -> None:
+        """Holds another shadow, or a container of some, as an attribute."""
+        self.__held[name] = shadow
+
+    def __save(self, save_own_variables: Callable[[Any], None], store: Any) -> None:
+        with self.__shown:
+            save_own_variables(store)
+
+
+def _shadow_of(node: Node, shown: _Shown, known: dict[int, Any], answers: Mapping[str, Any]) -> Any:
+    """Returns the shadow of a part, or the container of those that it has in a container."""
+    if id(node) in known:
+        return known[id(node)]
+    if node.part is None:
+        return node.container(_shadow_of(each, shown, known, {}) for each in node.children.values())
+    shadow = known[id(node)] = _Shadow(node.part, shown, answers)
+    for name, child in node.children.items():
+        shadow.hold(name, _shadow_of(child, shown, known, {}))
+    return shadow
+
+
+def _config_of(model: keras.Model) -> dict[str, Any]:
+    # No public function says which objects the model has in several places, as its own save does.
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():
+        config: dict[str, Any] = keras.saving.serialize_keras_object(model)
+    return config
+
+
+def _answers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a model's methods answer from which Keras makes its config."""
+    keys = {"get_config": "config", "get_build_config": "build_config", "get_compile_config": "compile_config"}
+    return {name: partial(config.get, key) for name, key in keys.items()}
+
+
+def _ids_in(values: Any, seen: set[int]) -> Iterator[int]:
+    for value in list(values.values() if isinstance(values, Mapping) else values):
+        if isinstance(value, _WATCHED):
+            yield id(value)
+        elif isinstance(value, _CONTAINERS) and id(value) not in seen:
+            seen.add(id(value))
+            yield from _ids_in(value, seen)
 
 
 def why_not(model: keras.Model) -> str | None:
@@ -137,103 +263,13 @@ def why_not(model: keras.Model) -> str | None:
     return None
 
 
-def saved_parts(model: keras.Model) -> list[Any]:
-    """Returns every layer, optimizer, metric and loss that a save of the model goes through."""
-    skip = {"_loss_tracker", *vars(_bare_model())}
-    parts: list[Any] = []
-    seen: set[int] = set()
-    waiting: list[Any] = [model]
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, _SAVEABLE):
-            parts.append(part)
-        waiting.extend(_children(part, skip))
-    return parts
-
-
-def _bare_model() -> keras.Model:
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    return model
-
-
-def _children(part: Any, skip: set[str]) -> Iterator[Any]:
-    if isinstance(part, Mapping):
-        yield from part.values()
-    elif isinstance(part, list | tuple | set):
-        yield from part
-    elif isinstance(part, _SAVEABLE):
-        yield from getattr(part, "layers", ())
-        yield getattr(part, "optimizer", None)
-        # torch keeps the layers among a layer's attributes apart.
-        attributes = {**vars(part), **vars(part).get("_modules", {})}
-        yield from (value for name, value in attributes.items() if name not in skip)
-
-
-def _check_savable(model: keras.Model) -> None:
-    for part in saved_parts(model):
-        name = type(part).__name__
-        if hasattr(part, "save_assets"):
-            raise CannotPictureError(f"{name} saves files of its own")
-        save_own = getattr(type(part), "save_own_variables", keras.Layer.save_own_variables)
-        if isinstance(part, keras.layers.TorchModuleWrapper) or not _is_kerass(save_own):
-            raise CannotPictureError(f"{name} saves its variables in a way of its own")
-
-
-def _is_kerass(function: Callable[..., Any]) -> bool:
-    return str(function.__module__).partition(".")[0] == "keras"
-
-
-def _clone(model: keras.Model, config: dict[str, Any]) -> keras.Model:
-    custom = {type(part).__name__: type(part) for part in saved_parts(model) if not _is_kerass(type(part).__init__)}
-    try:
-        with keras.device("cpu"):
-            # A copy, because Keras takes a functional model's config apart while it reads it (3.15).
-            clone = _MAKERS.get(type(model), _made_from)(deepcopy(config), custom)
-    except Exception as error:
-        # Whatever the constructors of the user's own classes raise.
-        raise CannotPictureError(f"it can't be made again from its config: {error}") from error
-    if _as_json(config) != _as_json(keras.saving.serialize_keras_object(clone)):
-        raise CannotPictureError("a model made from its config has another config")
-    return clone
-
-
-def _made_from(config: dict[str, Any], custom: dict[str, type]) -> Any:
-    return keras.saving.deserialize_keras_object(config, custom_objects=custom, safe_mode=False)
-
-
-def _sequential_from(config: dict[str, Any], custom: dict[str, type]) -> Any:
-    """Makes a `Sequential` of all its layers at once.
-
-    Keras itself adds them one by one, and builds the whole anew with each (3.15): of 200 layers, for ten seconds.
-    """
-    with keras.saving.custom_object_scope(custom):
-        layers = [_made_from(layer, custom) for layer in config["config"]["layers"]]
-        model = keras.Sequential(layers, name=config["config"]["name"])
-        if not model.built:
-            model.build_from_config(config["build_config"])
-        if compile_config := config.get("compile_config"):
-            model.compile_from_config(compile_config)
-    return model
-
-
-def _as_json(config: dict[str, Any]) -> str:
-    return json.dumps(config, default=repr, sort_keys=True)
-
-
-def _check_same(ours: list[Any], theirs: list[Any]) -> None:
-    if [_facts(variable) for variable in ours] != [_facts(variable) for variable in theirs]:
-        raise CannotPictureError(
-            f"it has {len(ours)} variables, and a model made from its config has {len(theirs)}, or others"
-        )
-
-
-def _facts(variable: Any) -> tuple[tuple[int, ...], str, str]:
-    # Only the last word of the name: an optimizer's variables are named after the paths of the layers'.
-    return tuple(variable.shape), str(variable.dtype), variable.name.rpartition("_")[2]
+def _check_savable(part: Any) -> None:
+    name = type(part).__name__
+    if hasattr(part, "save_assets"):
+        raise CannotPictureError(f"{name} saves files of its own")
+    save_own = getattr(part, "save_own_variables", keras.Layer.save_own_variables)
+    if isinstance(part, keras.layers.TorchModuleWrapper) or not is_kerass(save_own):
+        raise CannotPictureError(f"{name} saves its variables in a way of its own")
 
 
 def _tensorflow_reader(variables: list[Any]) -> Reader:
@@ -256,24 +292,20 @@ def _jax_reader(variables: list[Any]) -> Reader:
         values = [variable.value for variable in variables]
         for value in values:
             value.copy_to_host_async()
-        into = into or [_aligned(value) for value in values]
+        into = into or [np.empty(value.shape, value.dtype) for value in values]
         for target, value in zip(into, values, strict=True):
-            np.copyto(target, np.asarray(value))
+            np.copyto(target, np.asarray(value), casting="no")
         return into
 
     return read
 
 
 def _jax_room(variables: list[Any]) -> Values:
-    return [_aligned(variable.value) for variable in variables]
-
-
-def _aligned(value: Any) -> Any:
-    """Returns memory that a variable of the clone can have as its own: JAX copies what begins anywhere else."""
-    room = np.empty(value.nbytes + _ALIGNMENT, np.uint8)
-    room.fill(0)  # which is when the memory is got
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+    # Not from their values, which JAX has elsewhere while the model trains.
+    room = [np.empty(tuple(variable.shape), variable.dtype) for variable in variables]
+    for each in room:
+        each.fill(0)  # which is when the memory is got
+    return room
 
 
 def _torch_reader(variables: list[Any]) -> Reader:
@@ -291,21 +323,11 @@ def _torch_reader(variables: list[Any]) -> Reader:
 
 
 def _torch_room(variables: list[Any]) -> Values:
-    """What a clone begins with can be written over: it shows no picture yet."""
-    return [variable.value.detach() for variable in variables]
+    import torch
+
+    return [torch.zeros_like(variable.value.detach(), device="cpu") for variable in variables]
 
 
-def _assign(variable: Any, value: Any) -> None:
-    variable.assign(value)  # a reference on TensorFlow, and on JAX where the memory is aligned
-
-
-def _point_to(variable: Any, value: Any) -> None:
-    variable.value.data = value  # `assign` would copy
-
-
-_ALIGNMENT = 64  # bytes; XLA's on CPU
-_SHOWING = {"torch": _point_to}
-_MAKERS = {keras.Sequential: _sequential_from}
 # Copies into memory that is there already cost a fraction of what new memory does.
 _ROOM: dict[str, Callable[[list[Any]], Values]] = {"jax": _jax_room, "torch": _torch_room}
 _READERS: dict[str, Callable[[list[Any]], Reader]] = {

@@ -25,12 +25,20 @@ _LEGACY_SKIPPED = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Node:
-    """A part of the model, or a container of parts, with what is below it by name."""
+class Node:
+    """A part of the model, or a container of parts, with what is below it by name.
+
+    Attributes:
+        path: Where it is in a file.
+        part: The part; `None` for a container.
+        container: What kind of container it is: Keras 3.15 saves nothing in a set, earlier ones do.
+        children: What is below it.
+    """
 
     path: str
     part: Any = None
-    children: dict[str, "_Node"] = field(default_factory=dict)
+    container: type = list
+    children: dict[str, "Node"] = field(default_factory=dict)
 
 
 class Saveables:
@@ -41,13 +49,16 @@ class Saveables:
 
     Args:
         model: A model of Keras 3 or of tf_keras.
+
+    Attributes:
+        root: The model, with all that is below it.
     """
 
     def __init__(self, model: Any) -> None:
         self._is_legacy = is_tf_keras(model)
         self._kinds = _kinds(self._is_legacy)
-        self._nodes: dict[int, _Node] = {}
-        self._root = self._node(model, "")
+        self._nodes: dict[int, Node] = {}
+        self.root = self._node(model, "")
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Yields every part once, with the path under which it is saved; parents before what they hold."""
@@ -60,15 +71,15 @@ class Saveables:
         Args:
             path: Such as `layers/dense_1`. The empty path is the model's own.
         """
-        node: _Node | None = self._root
+        node: Node | None = self.root
         for name in filter(None, path.split("/")):
             node = node.children.get(name) if node else None
         return node.part if node else None
 
-    def _node(self, part: Any, path: str) -> _Node:
+    def _node(self, part: Any, path: str) -> Node:
         if id(part) in self._nodes:
             return self._nodes[id(part)]
-        node = self._nodes[id(part)] = _Node(path, part)
+        node = self._nodes[id(part)] = Node(path, part)
         for name in _attributes(part, self._is_legacy):
             try:
                 value = getattr(part, name)
@@ -79,7 +90,7 @@ class Saveables:
                 self._add(node, name, value, set())
         return node
 
-    def _add(self, node: _Node, name: str, value: Any, seen: set[int]) -> None:
+    def _add(self, node: Node, name: str, value: Any, seen: set[int]) -> None:
         path = f"{node.path}/{name}".lstrip("/")
         if isinstance(value, self._kinds):
             node.children[name] = self._node(value, path)
@@ -87,8 +98,8 @@ class Saveables:
             seen.add(id(value))
             node.children[name] = self._container(value, path, seen)
 
-    def _container(self, values: Any, path: str, seen: set[int]) -> _Node:
-        node, used = _Node(path), dict[str, int]()
+    def _container(self, values: Any, path: str, seen: set[int]) -> Node:
+        node, used = Node(path, container=set if isinstance(values, set) else list), dict[str, int]()
         for value in list(values.values() if isinstance(values, Mapping) else values):
             is_part = isinstance(value, self._kinds)
             if self._is_legacy and (not is_part or id(value) in self._nodes):  # tf_keras passes these over

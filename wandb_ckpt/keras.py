@@ -72,8 +72,9 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         link_threshold: The value that the monitored one must be better than for a version to be linked.
         save_on_background: Let training go on while a checkpoint is written: only a picture of the variables is
             taken at once, and Keras saves it in another thread. What is restored from it is the same, bit by bit.
-            It takes memory for a second model and its optimizer. Defaults to `False`. A model that can't be saved
-            this way (with a `save` of its own, or spread over devices) is saved as usual, and a warning says why.
+            It takes memory for a copy of the variables, those of the optimizer included. Defaults to `False`. A model
+            that can't be saved this way (with a `save` of its own, a layer that saves files, or spread over devices)
+            is saved as usual, and a warning says why.
         shard: `"layer"` publishes each checkpoint in pieces, so that W&B is sent only those of layers (and of
             optimizer state) that have changed: what is frozen is sent once. `restore`, `load_model`, `download` and
             `wandb-ckpt get` join them; after `wandb artifact get`, `cat model.keras.shards/* > model.keras` does. The
