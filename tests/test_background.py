@@ -378,6 +378,48 @@ def test_what_cant_be_done_in_the_background_is_done_as_usual(
     assert [outcome.state for outcome in callback.checkpoints] == ["offline", "offline"]
 
 
+class Slow(keras.layers.Dense):
+    """A layer that a save in the background waits at."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__(units)
+        self.go_on = threading.Event()
+
+    @property
+    def name(self) -> str:
+        if threading.current_thread() is not threading.main_thread():
+            self.go_on.wait(3)
+        return str(self.own_name)
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.own_name = name
+
+
+def test_an_older_one_does_not_land_on_a_newer_one(start_run: Any, project: str, tmp_path: Path) -> None:
+    """Where there can be no more pictures, the next save waits for those that are there: the newest stays."""
+    run = start_run()
+    keras.utils.set_random_seed(7)
+    model = keras.Sequential([keras.Input((4,)), Slow(1)])
+    model.compile("adam", "mse")
+
+    def add() -> None:
+        model.extra = OwnVariables(1)
+        model.extra.build((4,))
+
+    def let_go(epoch: int, logs: Any) -> None:
+        if epoch == 1:  # by now the second is saved, and so is the first, or it lands there now
+            model.layers[0].go_on.set()
+
+    callback = WandbModelCheckpoint(tmp_path / "m.weights.h5", save_weights_only=True, save_on_background=True)
+    after = keras.callbacks.LambdaCallback(on_epoch_end=let_go)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[callback, after, at_epoch_begin({1: add})])
+    with h5py.File(tmp_path / "m.weights.h5") as file:
+        assert np.array_equal(file["layers/slow/vars/0"][()], np.asarray(model.layers[0].kernel))
+    newest = versions(run.path, tmp_path / "back")[-1]
+    assert (newest.metadata["epoch"], "latest" in newest.aliases) == (1, True)
+
+
 def test_ctrl_c_loses_nothing(project: str, tmp_path: Path) -> None:
     """What was taken before Ctrl-C is written and published before the process exits."""
     body = """

@@ -115,7 +115,7 @@ class BackgroundSaves:
             self._pictures = self._or_say_why_not(partial(self._make_pictures, self._saver))
 
     def take(self, method: str) -> Picture | None:
-        """Returns a picture of the model, or `None` where it must be saved at once.
+        """Returns a picture of the model, or `None` where it must be saved at once; older ones are saved by then.
 
         Args:
             method: The model's method that is to save it.
@@ -123,6 +123,7 @@ class BackgroundSaves:
         picture = self._picture(method)
         if picture is None:
             self._pictures = None
+            self._saver.flush()  # what is older must not land on what is saved at once
         return picture
 
     def submit(self, work: Callable[[], None]) -> None:
