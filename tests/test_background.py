@@ -273,6 +273,37 @@ def test_training_goes_on_while_it_is_written(start_run: Any, project: str, tmp_
     assert [contents_of(path) for path in fetched] == local
 
 
+@pytest.mark.parametrize(("ending", "weights_only"), FORMATS[:2])
+def test_what_changes_while_it_waits_is_not_in_it(
+    start_run: Any, tmp_path: Path, ending: str, weights_only: bool
+) -> None:
+    """The config, the parts and the variables of a checkpoint are those of its moment, however late it is written."""
+    start_run(mode="offline")
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    model.second = keras.optimizers.Adam()
+    args: dict[str, Any] = {"save_weights_only": weights_only}
+    mine = WandbModelCheckpoint(tmp_path / f"mine.{ending}", save_on_background=True, **args)
+    plain = keras.callbacks.ModelCheckpoint(str(tmp_path / f"plain.{ending}"), **args)
+    gate = threading.Event()
+
+    def change(epoch: int, logs: Any) -> None:
+        assert not (tmp_path / f"mine.{ending}").exists()
+        model.second.build(model.trainable_variables)
+        model.layers[0].enable_lora(2)
+        model.layers[0].lora_kernel_b.assign(np.ones((2, 8)))
+        model.layers[1].rate = 0.9
+        model.more = frozen(network(2))
+        gate.set()
+
+    after = keras.callbacks.LambdaCallback(on_epoch_end=change)
+    model.fit(X, Y, verbose=0, callbacks=[mine, plain, holding(mine, gate), after])
+    assert contents_of(tmp_path / f"mine.{ending}") == contents_of(tmp_path / f"plain.{ending}")
+
+
 def test_one_picture_waits_and_then_training_does(
     start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

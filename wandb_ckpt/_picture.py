@@ -7,6 +7,8 @@ parts: they say what the parts say, but where a part writes its variables, these
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from inspect import getattr_static
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -71,6 +73,7 @@ class Picture:
 
     def __init__(self, structure: "Structure", memory: "Memory", config: Mapping[str, Any]) -> None:
         self._structure, self._memory, self._config = structure, memory, config
+        self._frozen = {id(part): _Frozen(part) for _, part in structure.parts}
         self._values = memory.read()
 
     @property
@@ -88,7 +91,7 @@ class Picture:
                     with shown:
                         model.save(filepath, *args, **kwargs)
                 else:
-                    shadow = _shadow_of(self._structure.parts.root, shown, {}, _answers(self._config))
+                    shadow = _Shadows(self._frozen, shown).of(self._structure.parts.root, _answers(self._config))
                     getattr(keras.Model, method)(shadow, filepath, *args, **kwargs)
         finally:
             self._memory.take_back(self._values)
@@ -171,6 +174,30 @@ class _Shown(keras.StatelessScope):  # type: ignore[misc]
         return value
 
 
+class _Frozen:
+    """A part of a model as it was: what is done with it does not see what has been done to the part since.
+
+    Args:
+        part: The part.
+    """
+
+    def __init__(self, part: Any) -> None:
+        self.__kind = type(part)
+        self.__attributes = {
+            name: list(value) if isinstance(value, list) else value for name, value in vars(part).items()
+        }
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # what isinstance asks
+        return self.__kind
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__attributes:
+            return self.__attributes[name]
+        found = getattr_static(self.__kind, name)
+        return found.__get__(self, self.__kind) if hasattr(found, "__get__") else found
+
+
 class _Shadow:
     """Stands in for a part of a model while Keras saves it; holds the shadows of the parts that it held.
 
@@ -179,12 +206,13 @@ class _Shadow:
 
     Args:
         part: The part.
+        frozen: The part as it was.
         shown: Shows the picture's values.
         answers: What it answers instead of the part, by name.
     """
 
-    def __init__(self, part: Any, shown: _Shown, answers: Mapping[str, Any]) -> None:
-        self.__part, self.__shown, self.__answers = part, shown, answers
+    def __init__(self, part: Any, frozen: _Frozen, shown: _Shown, answers: Mapping[str, Any]) -> None:
+        self.__part, self.__frozen, self.__shown, self.__answers = part, frozen, shown, answers
         self.__held: dict[str, Any] = {}
 
     @property  # type: ignore[misc]
@@ -200,27 +228,39 @@ class _Shadow:
         if name in self.__answers:
             return self.__answers[name]
         value = getattr(self.__part, name)
-        return partial(self.__save, value) if name == "save_own_variables" else value
+        return self.__save if name == "save_own_variables" else value
 
     def hold(self, name: str, shadow: Any) -> None:
         """Holds another shadow, or a container of some, as an attribute."""
         self.__held[name] = shadow
 
-    def __save(self, save_own_variables: Callable[[Any], None], store: Any) -> None:
+    def __save(self, store: Any) -> None:
         with self.__shown:
-            save_own_variables(store)
+            self.__frozen.save_own_variables(store)
 
 
-def _shadow_of(node: Node, shown: _Shown, known: dict[int, Any], answers: Mapping[str, Any]) -> Any:
-    """Returns the shadow of a part, or the container of those that it has in a container."""
-    if id(node) in known:
-        return known[id(node)]
-    if node.part is None:
-        return node.container(_shadow_of(each, shown, known, {}) for each in node.children.values())
-    shadow = known[id(node)] = _Shadow(node.part, shown, answers)
-    for name, child in node.children.items():
-        shadow.hold(name, _shadow_of(child, shown, known, {}))
-    return shadow
+class _Shadows:
+    """Makes the shadows of a model's parts.
+
+    Args:
+        frozen: The parts as they were, by their ids.
+        shown: Shows the picture's values.
+    """
+
+    def __init__(self, frozen: Mapping[int, _Frozen], shown: _Shown) -> None:
+        self._frozen, self._shown = frozen, shown
+        self._made: dict[int, _Shadow] = {}
+
+    def of(self, node: Node, answers: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Returns the shadow of a part, or the container of those of the parts in a container."""
+        if node.part is None:
+            return node.container(self.of(each) for each in node.children.values())
+        key = id(node.part)
+        if key not in self._made:
+            self._made[key] = _Shadow(node.part, self._frozen[key], self._shown, answers)
+            for name, child in node.children.items():
+                self._made[key].hold(name, self.of(child))
+        return self._made[key]
 
 
 def _config_of(model: keras.Model) -> dict[str, Any]:
