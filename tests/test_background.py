@@ -51,6 +51,14 @@ def contents_of(path: Path) -> dict[str, Any]:
         return {"files": names, "config": config, **datasets(archive.open("model.weights.h5"))}
 
 
+def lora_in(path: Path) -> dict[str, Any]:
+    """The matrices that are kept in a checkpoint."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return datasets(archive.open("wandb_ckpt_lora.h5"))
+    return {name: value for name, value in datasets(path).items() if name.startswith("wandb_ckpt_lora/")}
+
+
 @keras.saving.register_keras_serializable("tests")
 class Block(keras.layers.Layer):
     """A layer of the user's own, with state of several kinds."""
@@ -234,6 +242,33 @@ def test_all_that_keras_saves_is_in_it(
     } <= found[0].keys()
     assert "parts/sequential_1/layers/dense/vars/0" in found[2]
     assert "save_on_background" not in caplog.text
+
+
+@pytest.mark.parametrize(("ending", "weights_only"), FORMATS[:2])
+def test_lora_is_what_a_blocking_save_writes(start_run: Any, tmp_path: Path, ending: str, weights_only: bool) -> None:
+    """The kernel with LoRA, and the matrices that are kept with it, are those of a blocking save."""
+    start_run(mode="offline")
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    model.layers[0].enable_lora(2)
+    model.compile("adam", "mse")
+    args: dict[str, Any] = {"save_weights_only": weights_only, "artifact_name": "m"}
+    mine = WandbModelCheckpoint(tmp_path / f"mine{{epoch}}.{ending}", save_on_background=True, **args)
+    plain = WandbModelCheckpoint(tmp_path / f"plain{{epoch}}.{ending}", **args)
+
+    def enable(epoch: int, logs: Any) -> None:
+        if epoch == 2:
+            layer = mine.model.layers[1]  # which has JAX put its values there
+            layer.enable_lora(1)
+            layer.lora_kernel_b.assign([[0.5]])
+
+    before = keras.callbacks.LambdaCallback(on_epoch_end=enable)
+    model.fit(X, Y, epochs=3, verbose=0, callbacks=[before, mine, plain])
+    for epoch in (1, 2, 3):
+        found, wanted = (tmp_path / f"{name}{epoch}.{ending}" for name in ("mine", "plain"))
+        assert contents_of(found) == contents_of(wanted)
+        assert lora_in(found) == lora_in(wanted)
+        assert len(lora_in(found)) == (2 if epoch < 3 else 4)
 
 
 def holding(callback: Any, gate: threading.Event) -> keras.callbacks.Callback:

@@ -48,23 +48,21 @@ class Adapter:
 # ---- saving ----------------------------------------------------------------------------------------------------
 
 
-def lora_layers(model: Any) -> list[tuple[str, Any]]:
-    """Returns a model's layers with LoRA, and their paths in a file."""
-    parts = () if is_tf_keras(model) else Saveables(model)
-    return [(path, part) for path, part in parts if getattr(part, "lora_enabled", False)]
-
-
-def keeping(layers: Sequence[tuple[str, Any]], save: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """Returns what saves a model, and adds the matrices of some layers as they are now.
+def keeping(model: Any, save: Callable[..., Any], path: str, parts: Saveables | None = None) -> Callable[..., Any]:
+    """Returns what saves a model, and adds the matrices of its layers with LoRA as they are now.
 
     Args:
-        layers: The layers, by their paths.
-        save: The model's own method.
+        model: The model.
+        save: The model's own method, or what stands for it.
         path: Where it is to save to.
+        parts: The parts of the model, where they are known.
     """
-    if not layers or format_of(path, is_folder=False) not in ("keras", "weights.h5") or "://" in path:
+    if format_of(path, is_folder=False) not in ("keras", "weights.h5") or "://" in path or is_tf_keras(model):
         return save
-    values = {path: _values_of(layer) for path, layer in layers}
+    found = Saveables(model) if parts is None else parts
+    values = {path: _values_of(part) for path, part in found if getattr(part, "lora_enabled", False)}
+    if not values:
+        return save
 
     def save_and_add(filepath: str, *args: Any, **kwargs: Any) -> None:
         save(filepath, *args, **kwargs)

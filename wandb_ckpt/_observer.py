@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves, give_memory_back
-from wandb_ckpt._lora import keeping, lora_layers
+from wandb_ckpt._lora import keeping
+from wandb_ckpt._saveables import Saveables
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -57,6 +58,10 @@ class LaterSave:
 class Picture(Protocol):
     """What the model was at one moment."""
 
+    @property
+    def parts(self) -> Saveables:
+        """The parts that the model had."""
+
     def save(self, method: str, filepath: str, *args: Any, **kwargs: Any) -> None:
         """Saves it with the model's method of that name."""
 
@@ -82,7 +87,6 @@ class SaveObserver:
         self._warn = warn
         self._saves: list[Save | LaterSave] = []
         self._tidied: set[Path] = set()
-        self._lora_layers: list[tuple[str, Any]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._observed, name)
@@ -108,17 +112,12 @@ class SaveObserver:
         # A folder in the way is for the parent to complain about, at once.
         picture = self._take_picture(method) if self._take_picture and not Path(path).is_dir() else None
         if picture is None:
-            save = self._with_lora(getattr(self._observed, method), path)
+            save = keeping(self._observed, getattr(self._observed, method), path)
             self._saves.append(self._made(save, path, args, kwargs))
         else:
-            save = self._with_lora(partial(picture.save, method), path)
+            save = keeping(self._observed, partial(picture.save, method), path, picture.parts)
             # By then the process may be in another folder than where the parent wanted the file.
             self._saves.append(LaterSave(path, partial(self._made, save, str(place_of(path)), args, kwargs)))
-
-    def _with_lora(self, save: Callable[..., Any], path: str) -> Callable[..., Any]:
-        if self._lora_layers is None:
-            self._lora_layers = lora_layers(self._observed)
-        return keeping(self._lora_layers, save, path)
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
         folder, reason = (None, None) if "://" in path else self._private_folder(path)
