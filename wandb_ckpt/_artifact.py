@@ -1,4 +1,4 @@
-"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopened and _collection, all that knows wandb."""
+"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopened and _collection, all that knows W&B."""
 
 import json
 import logging
