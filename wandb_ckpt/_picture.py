@@ -21,7 +21,9 @@ from wandb_ckpt._saveables import Node, Saveables, is_kerass
 Values = list[Any]
 # Reads all variables now; into the memory of values that are no longer needed, where that pays.
 Reader = Callable[[Values | None], Values]
-_WATCHED = (keras.Operation, keras.Metric, keras.Optimizer, keras.Loss, keras.Variable)
+# In Keras 3.5 the public class of variables is one below the one that all are of.
+_VARIABLES = tuple(base for base in keras.Variable.__mro__ if base.__module__.startswith("keras"))
+_WATCHED = (keras.Operation, keras.Metric, keras.Optimizer, keras.Loss, *_VARIABLES)
 _CONTAINERS = (list, dict, tuple, set)
 
 
@@ -85,7 +87,7 @@ class Picture:
         """Saves what the model was, with the model's method of that name."""
         model, shown = self._structure.model, _Shown(self._structure.variables, self._values)
         try:
-            with keras.device("cpu"):  # where what is computed for a save (kernels with LoRA) has room
+            with keras.device("cpu:0"):  # where what is computed for a save (kernels with LoRA) has room
                 if method == "save" and format_of(filepath, is_folder=False) == "h5":
                     # This format has no parts, only the model's layers and its optimizer.
                     with shown:
@@ -171,7 +173,8 @@ class _Shown(keras.StatelessScope):  # type: ignore[misc]
         value = super().get_current_value(variable)
         if value is None:  # what it is now does not belong to the rest
             raise RuntimeError(f"the variable {variable.path} was made after the picture of the model was taken")
-        return value
+        # What Keras expects of a variable: of NumPy's arrays, in which JAX's values are kept, 3.5 writes float64.
+        return keras.ops.convert_to_tensor(value)
 
 
 class _Frozen:
