@@ -1,12 +1,16 @@
 """With save_on_background, training goes on while a checkpoint is written, and what is written is the same."""
 
 import copy
+import gc
 import json
 import logging
 import resource
+import signal
 import threading
+import weakref
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -498,6 +502,40 @@ def test_ctrl_c_loses_nothing(project: str, tmp_path: Path) -> None:
     assert "KeyboardInterrupt" in output
     assert [version.metadata["epoch"] for version in versions(f"local/{project}/ctrlc", tmp_path / "back")] == [0, 1]
     assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["m-1.keras", "m-2.keras"]
+
+
+class WrongError(Exception):
+    """What the user's code raises."""
+
+
+def raising(epoch: int) -> keras.callbacks.Callback:
+    """A callback that ends a training when an epoch begins."""
+
+    def end() -> None:
+        raise WrongError
+
+    return at_epoch_begin({epoch: end})
+
+
+def test_what_fails_frees_all(start_run: Any, tmp_path: Path) -> None:
+    """After a fit that failed neither the memory of pictures nor a thread is left; the next one saves as usual."""
+    start_run(mode="offline")
+    callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
+    pictures: list[Any] = []
+    note = at_epoch_begin({1: lambda: pictures.append(weakref.ref(callback._background._pictures._memory))})
+    usual = signal.getsignal(signal.SIGTERM)
+    for _ in range(2):
+        with suppress(WrongError):
+            fit(keras, [callback, note, raising(2)], epochs=3)
+        assert signal.getsignal(signal.SIGTERM) is usual
+        callback._background.flush()
+        for thread in threading.enumerate():
+            if "wandb_ckpt_save" in thread.name:
+                thread.join()
+    assert len(pictures) == 2
+    assert [picture() for picture in pictures] == [None, None]
+    fit(keras, [callback, at_epoch_begin({1: gc.collect})])
+    assert [outcome.state for outcome in callback.checkpoints] == ["offline"] * 6
 
 
 def test_a_copy_saves_too(start_run: Any, tmp_path: Path) -> None:

@@ -143,3 +143,38 @@ def test_a_signal_while_a_lock_is_held(own_server: OwnServer, tmp_path: Path) ->
     assert code == -signal.SIGTERM, output
     assert "fit is over" not in output
     assert len(seen_on(own_server, "p1")) == 3
+
+
+@pytest.mark.parametrize("family", ["keras", "tf_keras"])
+@pytest.mark.parametrize("setup", ["", "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"])
+def test_after_a_fit_that_failed_it_ends_the_process(project: str, tmp_path: Path, family: str, setup: str) -> None:
+    """Once the exception is handled, SIGTERM does what it would have done without the callback."""
+    body = f"""
+    import {family} as keras
+    if {family!r} == "tf_keras":
+        from wandb_ckpt.tf_keras import WandbModelCheckpoint
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    {setup}
+    wandb.init(mode="offline")
+    callback = WandbModelCheckpoint("m-{{epoch}}.keras")
+    class End(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ValueError
+    class Sub(WandbModelCheckpoint):
+        def on_train_begin(self, logs=None):
+            super().on_train_begin(logs)
+    for each in (callback, Sub("s.keras")):
+        try:
+            fit(each, End(), epochs=1)
+        except ValueError:
+            print("in the handler of the exception:", type(signal.getsignal(signal.SIGTERM)).__name__, flush=True)
+    print("after it:", type(signal.getsignal(signal.SIGTERM)).__name__, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("going on", flush=True)
+    """
+    code, output = run_script(body, tmp_path, project, "failed")
+    assert code == (7 if setup else -signal.SIGTERM), output
+    assert "in the handler of the exception: Preemption" in output
+    assert f"after it: {'function' if setup else 'Handlers'}" in output
+    assert "going on" not in output

@@ -39,6 +39,7 @@ class SaverThread:
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Takes work; returns at once."""
         if self._pool is None:
+            self.flush()  # what an earlier thread still has in hand
             # Of the same priority as training. With a lower one (niceness 5 and 10) whole fits on two busy cores took
             # longer, measured; what is put off while it holds the GIL puts training off.
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="wandb_ckpt_save")
@@ -104,10 +105,6 @@ class BackgroundSaves:
         # What is prepared and pending stays with the original.
         return BackgroundSaves, (self._make_pictures, self._warn)
 
-    def begin(self) -> None:
-        """Forgets what was prepared for an earlier training."""
-        self._pictures, self._is_prepared = None, False
-
     def prepare(self) -> None:
         """Begins to prepare, once; after the first step, which has built the optimizer."""
         if not self._is_prepared:
@@ -134,11 +131,10 @@ class BackgroundSaves:
         """Waits until all pictures are saved."""
         self._saver.flush()
 
-    def end(self) -> None:
-        """Waits until all pictures are saved, and frees the thread and the memory."""
-        self._saver.flush()
+    def let_go(self) -> None:
+        """Frees the memory, and the thread once all pictures are saved; the next training is prepared for anew."""
+        self._pictures, self._is_prepared = None, False
         self._saver.close()
-        self._pictures = None
 
     def _picture(self, method: str) -> Picture | None:
         if self._pictures is None:

@@ -13,6 +13,7 @@ from wandb_ckpt._background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
 from wandb_ckpt._decision import aliases_for, is_better
 from wandb_ckpt._destination import Destination, find_destination
+from wandb_ckpt._interrupted import when_left
 from wandb_ckpt._keeping import Keeping
 from wandb_ckpt._naming import check_aliases, check_artifact_name
 from wandb_ckpt._observer import LaterSave, Save, SaveObserver, place_of
@@ -71,6 +72,7 @@ class PublishingMixin(RepairsMixin):
         )
         self._destination: Destination | None = None
         self._epoch = 0
+        self._left: Any = None
         self._warned: set[str] = set()
 
     @property
@@ -146,6 +148,8 @@ class PublishingMixin(RepairsMixin):
         Raises:
             NoActiveRunError: There is no active W&B run.
         """
+        self._is_over()
+        self._left = when_left(self._let_go)
         if self._family_is_chief():
             run = self._require_run()
             if destination := self._find_destination(run):
@@ -154,8 +158,6 @@ class PublishingMixin(RepairsMixin):
             if not _artifact.is_disabled(run):
                 _preemption.watch(self._wind_up, self._holds_lock, run)
         _finish_killed_saves_at(self.filepath)
-        if self._background:
-            self._background.begin()
         super().on_train_begin(logs)  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -193,10 +195,11 @@ class PublishingMixin(RepairsMixin):
         """
         super().on_train_end(logs)  # type: ignore[misc]
         if self._background:
-            self._background.end()
+            self._background.flush()
+            self._background.let_go()
         self._forget_lost()
         done = self._publisher.flush()
-        _preemption.forget(self._wind_up)
+        self._is_over()
         self._sum_up(done)
         self._upkeep.flush()
         self._raise_failure()
@@ -210,6 +213,18 @@ class PublishingMixin(RepairsMixin):
     def _holds_lock(self) -> bool:
         """Returns whether this thread holds a lock that `_wind_up`, in another thread, would wait for."""
         return self._publisher.holds_lock() or self._upkeep.holds_lock()
+
+    def _is_over(self) -> None:
+        """Frees what a training has had; nothing that is pending is lost."""
+        if self._left is not None:
+            self._left.detach()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Frees what a training has had; called in whatever thread when it is left without a word."""
+        if self._background:
+            self._background.let_go()
+        _preemption.forget(self._wind_up)
 
     # ---- what each family knows ------------------------------------------------------------------------
 

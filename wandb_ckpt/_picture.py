@@ -57,11 +57,13 @@ class ModelPictures:
             self._prepare()
         # The config is read here as well, for users' code is not asked in two threads at once.
         config = _config_of(self._model) if method == "save" else {}
-        return Picture(self._structure, self._memory.result(), config)
+        self._prepared.result()
+        return Picture(self._structure, self._memory, config)
 
     def _prepare(self) -> None:
         self._structure = Structure(self._model)
-        self._memory = self._saver.submit(partial(Memory, self._structure.variables))
+        self._memory = Memory(self._structure.variables)
+        self._prepared = self._saver.submit(self._memory.prepare)
 
 
 class Picture:
@@ -134,16 +136,20 @@ class Structure:
 class Memory:
     """Reads the variables of a model, and owns the memory for the next pictures.
 
-    That of the first one too, whose time would else go into getting it.
-
     Args:
         variables: All of them.
     """
 
     def __init__(self, variables: list[Any]) -> None:
+        self._variables = variables
+        self._spare: deque[Values] = deque()
+
+    def prepare(self) -> None:
+        """Prepares to read, and gets the memory for the first picture, whose time would else go into that."""
         backend = keras.backend.backend()
-        self._read = _READERS[backend](variables)
-        self._spare = deque([_ROOM[backend](variables)] if backend in _ROOM else [])
+        self._read = _READERS[backend](self._variables)
+        if backend in _ROOM:
+            self._spare.append(_ROOM[backend](self._variables))
 
     def read(self) -> Values:
         """Returns the values of the variables now."""
