@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import logging
+import random
 import resource
 import signal
 import threading
@@ -422,6 +423,62 @@ def with_lookup() -> keras.Model:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.words = keras.layers.IntegerLookup(vocabulary=[1, 2, 3])
     return model
+
+
+def test_users_random_numbers_stay_the_same(start_run: Any, tmp_path: Path) -> None:
+    """Nothing is drawn from Python's random, by which users shuffle their data."""
+    start_run(mode="offline")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    states: list[Any] = []
+    note = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: states.append(random.getstate()),
+        on_train_end=lambda logs: states.append(random.getstate()),
+    )
+    callback = WandbModelCheckpoint(tmp_path / "m.keras", save_on_background=True)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[callback, note])
+    assert states[0] == states[1]
+
+
+DEVICE_BODY = """
+import jax
+device = jax.devices()[1]
+jax.config.update("jax_default_device", device)  # it stands for a GPU
+counts = []
+def count():
+    there = [each for each in jax.live_arrays() if device in each.devices()]
+    # Reading an array has JAX make another one of the same memory.
+    counts.append(sum({each.unsafe_buffer_pointer(): each.nbytes for each in there}.values()) // 10_000)
+class Counting(keras.layers.Dense):
+    @property
+    def name(self):
+        if threading.current_thread() is not threading.main_thread():
+            count()
+        return self.own_name
+    @name.setter
+    def name(self, name):
+        self.own_name = name
+class Look(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        count()
+        callback._background.flush()
+model = keras.Sequential([keras.Input((4,)), Counting(300), keras.layers.Dense(300), Counting(300)])
+model.compile("adam", "mse")
+callback = WandbModelCheckpoint("m-{epoch}.weights.h5", save_weights_only=True, save_on_background=True)
+wandb.init(mode="offline")
+fit(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: callback.model and count()), callback, Look())
+print("on the device:", len(counts) > 9, set(counts), model.layers[0].kernel.value.devices() == {device}, flush=True)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has a device of its own for what is made without one")
+def test_the_device_holds_the_model_only_once(project: str, tmp_path: Path) -> None:
+    """Background saves have nothing on a device that is not the host's own, not even while they are written."""
+    flags = "--xla_force_host_platform_device_count=2"
+    code, output = run_script(DEVICE_BODY, tmp_path, project, "r", KERAS_BACKEND="jax", XLA_FLAGS=flags)
+    assert code == 0, output
+    # Three times 182,000 floats: the variables, and the two moments of Adam.
+    assert "on the device: True {218} True" in output, output
 
 
 @pytest.mark.parametrize(
