@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import Script, ran
@@ -84,9 +85,9 @@ def publish(server: OwnServer, *arguments: str | Path, cwd: Path) -> "subprocess
     return ran(command, cwd=cwd, env=server.client_environ)
 
 
-def wandb_sync(server: OwnServer, folder: Path) -> None:
+def wandb_sync(server: OwnServer, folder: Path, options: Sequence[str] = ()) -> None:
     """Runs `wandb sync`."""
-    done = ran([sys.executable, "-m", "wandb", "sync", str(folder)], env=server.client_environ)
+    done = ran([sys.executable, "-m", "wandb", "sync", *options, str(folder)], env=server.client_environ)
     assert done.returncode == 0, done
 
 

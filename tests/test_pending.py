@@ -154,6 +154,36 @@ def test_an_offline_run_on_another_machine(own_server: OwnServer, tmp_path: Path
     assert digests_on(own_server, tmp_path / "fetched") == digests
 
 
+def test_an_offline_run_that_was_synced_to_another_project(own_server: OwnServer, tmp_path: Path) -> None:
+    """wandb leaves its artifacts out there; the command that the next start names publishes them, there."""
+    train(own_server, tmp_path, 1.0, 0.5, mode="offline")
+    wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"), options=("--project", "other"))
+    another = "import wandb; wandb.init(project='another', id='r1').finish()"  # users choose ids
+    asked(own_server, another)
+    output = run_script(
+        "wandb.init()\nfit(WandbModelCheckpoint('m.keras'))", tmp_path, "p1", "r2", **own_server.environ
+    )[1]
+    command = next(line for line in output.splitlines() if "wandb-ckpt publish" in line).split()
+    done = publish(own_server, *command[command.index("publish") + 1 :], "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert seen_on(own_server, "other") == [(["epoch_0"], 1.0), (["best", "epoch_1", "latest"], 0.5)]
+    assert seen_on(own_server, "another") == []
+    assert kept(tmp_path) == []
+
+
+def test_an_offline_run_that_was_synced_under_another_id(own_server: OwnServer, tmp_path: Path) -> None:
+    """Where the run can't be found, the options of `wandb sync` say where it is."""
+    train(own_server, tmp_path, 1.0, 0.5, mode="offline")
+    wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"), options=("-p", "other", "--id", "r9"))
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "say which: --project, --entity, --id" in done.stderr, done
+    place = ("--project", "other", "--entity", "local", "--id", "r9")
+    assert "local/other/r9" in publish(own_server, "--dry-run", *place, cwd=tmp_path).stdout
+    assert publish(own_server, "--yes", *place, cwd=tmp_path).returncode == 0
+    assert seen_on(own_server, "other") == [(["epoch_0"], 1.0), (["best", "epoch_1", "latest"], 0.5)]
+
+
 def test_a_snapshot_that_was_damaged_is_not_published(own_server: OwnServer, tmp_path: Path) -> None:
     """Bytes that are not those that were saved stay where they are, and are named; the others are published."""
     train(own_server, tmp_path, 1.0, 0.5, away=True, killed=True)

@@ -1,4 +1,4 @@
-"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopened and _collection, all that knows W&B."""
+"""Checkpoint + Snapshot → wandb.Artifact → committed version. With _reopened and _collection, it knows wandb."""
 
 import json
 import logging

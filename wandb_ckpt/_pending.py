@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from glob import escape
 from itertools import groupby
@@ -40,6 +40,12 @@ class Pending:
     def folder(self) -> Path:
         """The folder of the snapshot."""
         return self.record.draft.snapshot.root
+
+    def within(self, project: str | None, entity: str | None, run_id: str | None) -> "Pending":
+        """Returns the same for a run that is in another place than it was begun in, as far as that is given."""
+        draft, run = self.record.draft, self.record.draft.run
+        run = replace(run, project=project or run.project, entity=entity or run.entity, id=run_id or run.id)
+        return replace(self, record=replace(self.record, draft=draft.with_run(run)))
 
     @property
     def is_left_behind(self) -> bool:

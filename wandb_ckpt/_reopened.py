@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import wandb
 
@@ -18,6 +18,7 @@ from wandb_ckpt._artifact import RefusedError, UnreachableError
 from wandb_ckpt._record import Record
 from wandb_ckpt._reopen import Result
 from wandb_ckpt._standing import Standing
+from wandb_ckpt._synced import find_run, look_up
 
 if TYPE_CHECKING:
     from wandb.apis.public import Run as PublicRun
@@ -33,22 +34,21 @@ def main(order: Mapping[str, Any]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     step = partial(signal.alarm, int(order["limit"]))
     step()
-    with os.fdopen(order["answers"], "w", encoding="utf-8") as answers:
-        _tell(answers, {"began": True})
-        try:
-            for result in _published(order):
-                step()
-                _tell(answers, asdict(result))
-        except RefusedError as error:
-            _tell(answers, {"refused": str(error)})
-        except Exception as error:  # noqa: BLE001 - whatever wandb raises, it is told
-            _tell(answers, {"unreachable": _artifact.words(error)})
+    tell = partial(_tell, order["answers"])
+    tell({"began": True})
+    try:
+        for result in _published(order):
+            step()
+            tell(asdict(result))
+    except RefusedError as error:
+        tell({"refused": str(error)})
+    except Exception as error:  # noqa: BLE001 - whatever wandb raises, it is told
+        tell({"unreachable": _artifact.words(error)})
 
 
-def _tell(answers: IO[str], answer: Mapping[str, Any]) -> None:
+def _tell(answers: int, answer: Mapping[str, Any]) -> None:
     with suppress(BrokenPipeError):  # the parent is gone; what was begun is ended all the same
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
 def _published(order: Mapping[str, Any]) -> Iterator[Result]:
@@ -69,8 +69,8 @@ def _opened(order: Mapping[str, Any]) -> Iterator["wandb.Run"]:
     code = 0 if offline or (known and _ended_well(known, order)) else 1
     run = wandb.init(
         id=facts["id"],
-        entity=facts["entity"] or None,
-        project=facts["project"],
+        entity=known.entity if known else facts["entity"] or None,
+        project=known.project if known else facts["project"],
         dir=order["dir"],
         mode="offline" if offline else "online",
         resume=None if offline else "allow" if order["is_new"] else "must",
@@ -109,27 +109,28 @@ def _finished(order: Mapping[str, Any]) -> "PublicRun":
         UnreachableError: Another process may be at work in it.
     """
     facts = order["run"]
-    path = f"{facts['entity'] or wandb.Api().default_entity}/{facts['project']}/{facts['id']}"
-    run, deadline = _look_up(path), time.monotonic() + _FINISHING
+    entity = str(facts["entity"] or wandb.Api().default_entity)
+    run, deadline = _found(order, entity), time.monotonic() + _FINISHING
     while order["is_ending"] and run.state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
-        run = _look_up(path)
+        run = _found(order, entity)
     if run.state == "running" and order["elsewhere"]:
+        path = "/".join(run.path)
         raise UnreachableError(f"{path} is running, and may still publish it: it was begun on {order['elsewhere']}")
+    return run
+
+
+def _found(order: Mapping[str, Any], entity: str) -> "PublicRun":
+    facts = order["run"]
+    path = f"{entity}/{facts['project']}/{facts['id']}"
+    run = look_up(path)
+    if run is None and facts["offline"]:
+        run = find_run(entity, facts["id"], Path(order["records"][0][0]).parents[2])
+    if run is None:
+        where = " If it was synced to another place, say which: --project, --entity, --id" if facts["offline"] else ""
+        raise RefusedError(f"there is no run {path}: it was deleted, or is not to be seen with this key.{where}")
     return run
 
 
 def _ended_well(run: "PublicRun", order: Mapping[str, Any]) -> bool:
     return bool(run.state == "finished" or (run.state == "running" and order["is_ending"]))
-
-
-def _look_up(path: str) -> "PublicRun":
-    try:
-        run: PublicRun = wandb.Api().run(path)
-    except Exception as error:
-        if _wandb_private.says_no_run(error):
-            raise RefusedError(
-                f"there is no run {path}: it was deleted, or is not to be seen with this key"
-            ) from error
-        raise
-    return run

@@ -25,18 +25,22 @@ _COLUMNS = (
 
 @click.command("publish")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("-p", "--project", help="The project that `wandb sync --project` put the run into.")
+@click.option("-e", "--entity", help="The entity that `wandb sync --entity` put it into.")
+@click.option("--id", "run_id", help="The id that `wandb sync --id` gave it, or of another run to publish into.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before publishing.")
-def command(paths: tuple[Path, ...], dry_run: bool, yes: bool) -> None:
+def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | None) -> None:
     """Publish the checkpoints that are still on this disk because W&B was away, or a process was killed.
 
-    Each goes into the run that it was saved in. PATHS are folders of snapshots or of runs, wandb's folder, or what
-    holds that; without any, wandb's own folder is looked at (./wandb, or WANDB_DIR).
+    Each goes into the run that it was saved in; an offline run that was synced to another project is found there.
+    PATHS are folders of snapshots or of runs, wandb's folder, or what holds that; without any, wandb's own folder is
+    looked at (./wandb, or WANDB_DIR).
     """
     with in_one_line():
         from wandb_ckpt import _pending
 
-        found = _pending.find(*paths)
+        found = [pending.within(**place) for pending in _pending.find(*paths)]
     if not found:
         say_aside("Nothing is pending here.")
         return
