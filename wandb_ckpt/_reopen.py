@@ -46,21 +46,9 @@ else:
 # What says which run it is, and what describes a run, which has all that already; and the service of this process,
 # which is about to go.
 _NOT_INHERITED = (
-    *(
-        "SERVICE",
-        "MODE",
-        "RUN_ID",
-        "RESUME",
-        "RESUME_FROM",
-        "FORK_FROM",
-        "ENTITY",
-        "PROJECT",
-        "NAME",
-        "NOTES",
-        "TAGS",
-    ),
-    *("RUN_GROUP", "JOB_TYPE", "SWEEP_ID", "PROGRAM", "HOST", "DOCKER", "GIT_COMMIT", "GIT_REMOTE_URL"),
-    *("CONFIG_PATHS", "SAVE_CODE"),
+    *("SERVICE", "MODE", "RUN_ID", "RESUME", "RESUME_FROM", "FORK_FROM", "ENTITY", "PROJECT"),
+    *("NAME", "NOTES", "TAGS", "RUN_GROUP", "JOB_TYPE", "SWEEP_ID", "PROGRAM", "HOST", "DOCKER"),
+    *("GIT_COMMIT", "GIT_REMOTE_URL", "CONFIG_PATHS", "SAVE_CODE"),
 )
 
 
@@ -177,7 +165,7 @@ def _started(order: dict[str, Any], environ: dict[str, str], limit: float) -> It
         )
     except OSError as error:
         os.close(reading)
-        is_passing = error.errno in (errno.EAGAIN, errno.ENOMEM)
+        is_passing = error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
         raise (UnreachableError if is_passing else RefusedError)(f"{python} can't be started: {error}") from error
     finally:
         os.close(writing)
@@ -186,11 +174,11 @@ def _started(order: dict[str, Any], environ: dict[str, str], limit: float) -> It
             try:
                 assert child.stdin is not None
                 with suppress(BrokenPipeError), child.stdin:
-                    child.stdin.write(json.dumps({**order, "answers": writing}).encode())
+                    _give(child.stdin.fileno(), json.dumps({**order, "answers": writing}).encode(), limit)
                 yield _answers(child, reading, limit)
                 child.wait(limit)
             except BaseException as error:
-                with suppress(ProcessLookupError):
+                if child.poll() is None:
                     os.killpg(child.pid, signal.SIGKILL)
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
@@ -209,6 +197,17 @@ def _answers(child: "subprocess.Popen[bytes]", reading: int, limit: float) -> It
         raise RefusedError(f"the process that is to publish ended before it began, with exit code {child.returncode}")
 
 
+def _give(writing: int, data: bytes, limit: float) -> None:
+    """Writes to a pipe that nobody may ever read from."""
+    os.set_blocking(writing, False)
+    poll = select.poll()
+    poll.register(writing, select.POLLOUT)
+    while data:
+        if not poll.poll(limit * 1000):
+            raise _hanging(limit)
+        data = data[os.write(writing, data) :]
+
+
 def _lines(reading: int, limit: float) -> Iterator[bytes]:
     """Returns lines as they come, until the other side is closed."""
     poll, rest = select.poll(), b""
@@ -219,7 +218,11 @@ def _lines(reading: int, limit: float) -> Iterator[bytes]:
             return
         *lines, rest = (rest + piece).split(b"\n")
         yield from lines
-    raise UnreachableError(f"the run could not be opened once more: nothing happened for {limit:.0f} seconds")
+    raise _hanging(limit)
+
+
+def _hanging(limit: float) -> UnreachableError:
+    return UnreachableError(f"the run could not be opened once more: nothing happened for {limit:.0f} seconds")
 
 
 def _interpreter() -> str:
