@@ -1,4 +1,4 @@
-"""Killed twenty times over, a training ends as the uninterrupted one does."""
+"""Killed again and again, a training ends as the uninterrupted one does; `KILLS=20 pytest …` for twenty times."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from training import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-KILLS, EPOCHS = 20, 10
+KILLS, EPOCHS = int(os.environ.get("KILLS", "10")), 10
 # Each line on stdin starts one process of the training. It is forked when the imports are done, which take most of
 # the time of a process that trains as little as here; no backend has started its threads by then.
 FORKED = """
@@ -62,7 +62,7 @@ FACTS = ("epoch", "batch", "step", "monitor", "value", "best", "logs", "seeds")
 
 @pytest.mark.parametrize(("backend", "filepath"), [("tensorflow", "m.keras"), ("jax", "m-{epoch}.weights.h5")])
 def test_killed_at_random_moments(server: Any, project: str, tmp_path: Path, backend: str, filepath: str) -> None:
-    """Twenty `kill -9` at random moments: same weights, optimizer and seeds; same versions, aliases and metadata."""
+    """After `kill -9` at random moments: same weights, optimizer and seeds; same versions, aliases and metadata."""
     environ = {"KERAS_BACKEND": backend, "FILE": filepath, "EPOCHS": str(EPOCHS)}
     environ |= JAX_CACHE | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     ends = {}
