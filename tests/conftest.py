@@ -23,6 +23,12 @@ os.environ.update(WANDB_ERROR_REPORTING="false", WANDB_CONSOLE="off", WANDB_SILE
 os.environ.update(WANDB_INIT_TIMEOUT="250", WANDB_X_SERVICE_WAIT="250")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each of several processes few tests at a time: they take from milliseconds to minutes."""
+    if hasattr(config.option, "maxschedchunk"):
+        config.option.maxschedchunk = 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first, so that no process works alone on it in the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
