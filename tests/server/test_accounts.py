@@ -133,6 +133,13 @@ def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx
     assert web.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).status_code == 401
 
 
+def test_an_older_client_asks_for_the_servers_version(graphql: Any) -> None:
+    """Clients before 0.31 ask for it in a group of fields; there is no newer version to be told of."""
+    asked = "latestLocalVersionInfo { outOfDate latestVersionString versionOnThisInstanceString }"
+    query = f"query Viewer {{ viewer {{ id }} serverInfo {{ cliVersionInfo {asked} }} }}"
+    assert graphql(query)["serverInfo"]["latestLocalVersionInfo"] is None
+
+
 def test_serve_tells_the_key_once(tmp_path: Path) -> None:
     """The first start over a folder makes a key and tells it; later starts do not."""
     told: list[ServerInfo] = []
