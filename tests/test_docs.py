@@ -125,7 +125,9 @@ def _commands(folder: Path) -> Path:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_each_block_says_what_it_is(path: Path) -> None:
     """Code is in blocks that are run, or say why not."""
-    for block in Page(path).blocks:
+    page = Page(path)
+    assert "```" not in page.prose, "expected ```<language> or ```<language> <word>, with an end as far to the right"
+    for block in page.blocks:
         place = f"{path.name}, line {block.line}"
         assert block.language in LANGUAGES, place
         assert block.word in ("", "skip") or block.word.startswith("needs_"), place
