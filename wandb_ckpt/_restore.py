@@ -134,8 +134,9 @@ def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
     Checkpoints of whole models and of weights are restored alike, in every format that Keras and tf_keras save. No
     code in the files runs, and they are checked before anything is read, as for `load_model`.
 
-    Nothing is changed in a model that the checkpoint does not fit. A `.keras` file gives layers their vocabularies,
-    too; of other formats, which have none, a warning names the layers that need one.
+    Nothing is changed in a model that the checkpoint does not fit. With a legacy `.h5` file, Keras finds that out
+    by itself and may have changed some layers by then. A `.keras` file gives layers their vocabularies, too; of
+    other formats, which have none, a warning names the layers that need one.
 
     Args:
         model: A built model of the architecture that was saved.
