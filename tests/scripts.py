@@ -199,7 +199,7 @@ def _forkserver() -> str:
     """Starts the server that forks the scripts, once, and returns its address."""
     address = f"{tempfile.mkdtemp(prefix='forkserver-')}/socket"
     command = [sys.executable, str(Path(__file__).with_name("forkserver.py")), address]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_inherited())
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=inherited())
     assert server.stdin is not None
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
@@ -209,7 +209,7 @@ def _forkserver() -> str:
     return address
 
 
-def _inherited() -> dict[str, str]:
+def inherited() -> dict[str, str]:
     # A process of its own has a wandb service of its own.
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
 
@@ -220,7 +220,7 @@ def script(body: str, folder: Path, project: str, run_id: str, *, prelude: str =
     path.write_text(prelude + textwrap.dedent(body))
     variables = {"WANDB_PROJECT": project, "WANDB_RUN_ID": run_id, "WANDB_DIR": str(folder), "WANDB_SILENT": "false"}
     anew = any(name.startswith(_READ_BEFORE) for name in environ)
-    return Script(path, folder, {**_inherited(), **variables, **environ}, anew=anew)
+    return Script(path, folder, {**inherited(), **variables, **environ}, anew=anew)
 
 
 def run_script(body: str, folder: Path, project: str, run_id: str, **environ: str) -> tuple[int, str]:

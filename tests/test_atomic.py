@@ -4,6 +4,7 @@ import os
 import signal
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,16 +53,15 @@ def test_killed_in_mid_save(server: Any, project: str, tmp_path: Path, number: i
     assert seen.files == before
 
 
-def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> PrivateFolder:
-    """A private folder as it is when its process is killed; its name says a process that is gone."""
-    folder = PrivateFolder(str(target))
+def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> SimpleNamespace:
+    """A private folder as it is when its process is killed."""
     pid = os.fork()
     if pid == 0:
-        os._exit(0)
+        PrivateFolder(str(target))
+        os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    dead = folder.root.with_name(folder.root.name.replace(f"-{os.getpid()}-", f"-{pid}-"))
-    folder.root = folder.root.rename(dead)
-    folder.partial, folder.content = dead / "partial", dead / "content"
+    root = max(target.parent.glob(f"{_atomic.PREFIX}*"), key=lambda path: path.stat().st_ctime_ns)
+    folder = SimpleNamespace(root=root, partial=root / "partial", content=root / "content")
     for name, data in files.items():
         (folder.partial / name).parent.mkdir(parents=True, exist_ok=True)
         (folder.partial / name).write_bytes(data)

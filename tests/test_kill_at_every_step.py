@@ -14,8 +14,8 @@ from training import contents
 from wandb_ckpt import _record
 from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._locks import this_process
 from wandb_ckpt._observer import Save
-from wandb_ckpt._process import this_process
 from wandb_ckpt._record import Draft, Record, RunFacts
 from wandb_ckpt._snapshot import Snapshot, freeze
 

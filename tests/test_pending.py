@@ -2,10 +2,8 @@
 
 import json
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from scripts import run_script, script
 from servers import OwnServer, asked, digests_on, publish, seen_on, wandb_sync
 from training import contents, fit, versions
+from wandb_ckpt._atomic import new_root
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.slow
@@ -59,12 +58,6 @@ def train(
     code, output = run_script(head + BODY, folder, "p1", "r1", **server.environ)
     assert code == (-signal.SIGKILL if killed else 0), output
     return output
-
-
-def pid_of_the_dead() -> int:
-    """The number of a process that is gone."""
-    with subprocess.Popen(["true"]) as process:
-        return process.pid
 
 
 def kept(folder: Path) -> list[Path]:
@@ -120,8 +113,11 @@ def test_the_next_start_sweeps_what_the_server_has(own_server: OwnServer, tmp_pa
     assert held.stdout.count("wandb sync") == 2, held
     assert seen_on(own_server, "p1") == []
     wandb_sync(own_server, *tmp_path.glob("wandb/offline-run-*"))
-    unfinished = kept(tmp_path)[0].with_name(f".wandb_ckpt-{platform.node()}-{pid_of_the_dead()}-x")
-    unfinished.mkdir()
+    if (pid := os.fork()) == 0:
+        new_root(kept(tmp_path)[0].parent)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (unfinished,) = kept(tmp_path)[0].parent.glob(".wandb_ckpt-*")
     train(own_server, tmp_path, 0.7)
     assert kept(tmp_path) == []
     assert not unfinished.exists()

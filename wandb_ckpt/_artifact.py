@@ -15,7 +15,7 @@ from wandb_ckpt import _record, _wandb_private
 from wandb_ckpt._checkpoint import METADATA_KEYS, finite_scalar, moment
 from wandb_ckpt._decision import BestTracker
 from wandb_ckpt._description import describe
-from wandb_ckpt._process import this_process
+from wandb_ckpt._locks import this_process
 from wandb_ckpt._record import Draft, Record, RunFacts
 from wandb_ckpt.errors import ArgumentError
 

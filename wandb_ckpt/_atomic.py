@@ -2,33 +2,32 @@
 
 A save is written into a private folder beside its target:
 
-    .wandb_ckpt-<host>-<pid>-<random>/partial/<name>…   while it is written
-    .wandb_ckpt-<host>-<pid>-<random>/content/<name>…   once it is complete: never written again
-    .wandb_ckpt-<host>-<pid>-<random>/placing/<name>…   the same inodes, on their way to the target
-    .wandb_ckpt-<host>-<pid>-<random>/previous/<name>…  a folder that makes room, where two can't be exchanged
+    .wandb_ckpt-<token>-<random>/partial/<name>…   while it is written
+    .wandb_ckpt-<token>-<random>/content/<name>…   once it is complete: never written again
+    .wandb_ckpt-<token>-<random>/placing/<name>…   the same inodes, on their way to the target
+    .wandb_ckpt-<token>-<random>/previous/<name>…  a folder that makes room, where two can't be exchanged
 
 Bytes that stay beside their target, because the run's folder is on another file system, are in a folder of their own:
 
-    .wandb_ckpt_snapshot-<host>-<pid>-<random>/content/<name>…
-    .wandb_ckpt_snapshot-<host>-<pid>-<random>/home      a link to the snapshot that they belong to
+    .wandb_ckpt_snapshot-<token>-<random>/content/<name>…
+    .wandb_ckpt_snapshot-<token>-<random>/home      a link to the snapshot that they belong to
+
+The token names the process, whose lock is in the same folder meanwhile.
 """
 
 import ctypes
 import errno
 import filecmp
-import glob
 import logging
 import os
-import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from wandb_ckpt._process import is_alive
+from wandb_ckpt import _locks
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -100,12 +99,18 @@ class PrivateFolder:
 
     def remove(self) -> None:
         """Removes the folder and what is in it; the target stays."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        remove_root(self.root)
 
 
 def new_root(folder: Path, prefix: str = PREFIX) -> Path:
     """Makes a folder in `folder` that is swept from there when this process is dead."""
-    return Path(tempfile.mkdtemp(prefix=f"{_of_this_host(prefix)}{os.getpid()}-", dir=folder))
+    return _locks.new_folder(folder, prefix)
+
+
+def remove_root(root: Path) -> None:
+    """Removes a folder that `new_root` has made, or lets it go where it has another name by now."""
+    shutil.rmtree(root, ignore_errors=True)
+    _locks.let_go(root)
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -138,7 +143,7 @@ def finish_killed_saves(folder: Path) -> None:
     A save that was complete is put in place, because a TF prefix is several files, and the kill may have come
     between two of them; unless something newer is there by now. What can't be put in place stays, and is named.
     """
-    for root in _left_by_dead_processes(folder):
+    for root in _left_by_dead_processes(folder, PREFIX):
         try:
             _finish(root, folder)
         except OSError as error:
@@ -148,6 +153,7 @@ def finish_killed_saves(folder: Path) -> None:
     for kept in _left_by_dead_processes(folder, KEPT_PREFIX):
         if _is_homeless(kept / "home"):
             shutil.rmtree(kept, ignore_errors=True)
+    _locks.sweep(folder)
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -213,17 +219,8 @@ def _newest(path: Path) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def _of_this_host(prefix: str) -> str:
-    # The host is in the name because another host's processes can't be asked whether they live.
-    return f"{prefix}{platform.node()}-"
-
-
-def _left_by_dead_processes(folder: Path, prefix: str = PREFIX) -> Iterator[Path]:
-    prefix = _of_this_host(prefix)
-    for root in sorted(folder.glob(f"{glob.escape(prefix)}*")):
-        pid = root.name.removeprefix(prefix).split("-")[0]
-        if pid.isdigit() and not is_alive(int(pid)):
-            yield root
+def _left_by_dead_processes(folder: Path, prefix: str) -> Iterator[Path]:
+    return filter(_locks.is_left, sorted(folder.glob(f"{prefix}*")))
 
 
 def _in_order(placing: Path) -> list[Path]:

@@ -48,12 +48,6 @@ class Pending:
         return replace(self, record=replace(self.record, draft=draft.with_run(run)))
 
     @property
-    def is_left_behind(self) -> bool:
-        """Whether nobody will publish it, as far as this machine can tell."""
-        # Whether another machine's process lives can't be asked; it may well be at work in this folder.
-        return self.hold is None and self.record.owner.is_here
-
-    @property
     def is_unsynced(self) -> bool:
         """Whether it is of an offline run that `wandb sync` has not uploaded."""
         return self.record.draft.run.offline and not _wandb_private.is_synced(self.run_folder)
@@ -107,8 +101,8 @@ def _read(files: Iterable[Path]) -> tuple[Pending, ...]:
 
 def _looked_at(record: Record) -> Pending:
     pending = Pending(record)
-    if record.owner.lives():
-        return Pending(record, f"process {record.owner.pid} is at it")
+    if record.is_in_hand:
+        return Pending(record, f"process {record.owner.pid} is at it, on {record.owner.host}")
     if pending.is_unsynced and _wandb_private.can_be_synced(pending.run_folder):
         return Pending(record, f"the run is offline: wandb sync {pending.run_folder}")
     return pending
@@ -180,7 +174,7 @@ def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
 
 
 def _is_left_behind(pending: Pending, base_url: str) -> bool:
-    return pending.is_left_behind and pending.record.draft.run.base_url == base_url
+    return pending.hold is None and pending.record.draft.run.base_url == base_url
 
 
 def _artifact_of(pending: Pending) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from wandb_ckpt import _artifact, _record, _reopen
+from wandb_ckpt import _artifact, _locks, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
 from wandb_ckpt._threads import after_fork, holds, start
@@ -340,6 +340,8 @@ class Publisher:
             self._upkeep.after(job.publication, version)
         if state == "committed":
             job.publication.snapshot.release()
+        else:  # what is left of it, others may publish or sync
+            _locks.let_go(job.publication.snapshot.root)
         with self._lock:
             (self._waiting if job in self._waiting else self._in_flight).remove(job)
             outcome = self._outcomes[job.index]
@@ -388,7 +390,7 @@ def _say_failed(outcome: Outcome) -> None:
     logger.warning("%s", outcome)
     if _record.read(outcome.path):
         command = _record.command_for(outcome.path.parent)
-        logger.warning("Once its cause is gone and this process is over, that one is published by: %s", command)
+        logger.warning("Once its cause is gone, that one is published by: %s", command)
 
 
 def _is_exiting() -> bool:

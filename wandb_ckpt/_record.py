@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from wandb_ckpt._atomic import move
 from wandb_ckpt._checkpoint import Checkpoint
 from wandb_ckpt._decision import BestTracker
-from wandb_ckpt._process import Owner
+from wandb_ckpt._locks import Owner, lives
 from wandb_ckpt._snapshot import Snapshot, SnapshotFile
 
 NAME = "record.json"
@@ -94,6 +94,11 @@ class Record:
     draft: Draft[RunFacts]
     owner: Owner
     digest: str = ""
+
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether its owner lives, and still has it in hand."""
+        return lives(self.owner.token, self.draft.snapshot.root.parent)
 
 
 def write(record: Record) -> None:

@@ -24,7 +24,7 @@ import wandb
 
 from wandb_ckpt import _artifact, _record, _wandb_private
 from wandb_ckpt._artifact import Publication, RefusedError, UnreachableError
-from wandb_ckpt._process import this_process
+from wandb_ckpt._locks import this_process
 from wandb_ckpt._record import Record
 
 # How long the other process may take for its next step, in seconds: to open the run, to upload a checkpoint at the
@@ -120,7 +120,6 @@ def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, st
     limit = LIMIT + max(record.draft.snapshot.size for record in records) / _SLOWEST
     order |= {
         "run": asdict(run),
-        "elsewhere": next((record.owner.host for record in records if not record.owner.is_here), None),
         "records": [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records],
         "path": _import_path(),
         "limit": limit + _GRACE,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandb_ckpt import _artifact, _pending, _seeds
+from wandb_ckpt import _artifact, _locks, _pending, _seeds
 from wandb_ckpt._artifact import UnreachableError
 from wandb_ckpt._atomic import link_tree
 from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, format_of, moment
@@ -75,9 +75,7 @@ def take_over(run: "wandb.Run", name: str) -> tuple[Record, ...]:
     snapshots are left to `wandb sync`.
     """
     pending = () if run.offline else _pending.of(run, name)
-    left = [
-        each.record for each in pending if each.hold is None and each.record.owner.is_here and _is_whole(each.record)
-    ]
+    left = [each.record for each in pending if each.hold is None and _is_whole(each.record)]
     try:
         versions = ask(partial(logged, run, name)) if left else []
     except UnreachableError as error:
@@ -85,6 +83,7 @@ def take_over(run: "wandb.Run", name: str) -> tuple[Record, ...]:
         return ()
     taken = tuple(record for record in left if _is_newer(record, versions))
     for record in taken:
+        _locks.hold(record.draft.snapshot.root)
         _artifact.keep_record(record.draft.with_run(run), record.digest)  # from now on it is this process's
     return taken
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_ckpt._atomic import KEPT_PREFIX, exchange, move, new_root
+from wandb_ckpt import _locks
+from wandb_ckpt._atomic import KEPT_PREFIX, exchange, move, new_root, remove_root
 from wandb_ckpt._observer import Save
 
 
@@ -111,13 +112,14 @@ class Snapshot:
             folders.append(new_root(self.root.parent))
             self.root.rename(folders[-1])  # in one step: a kill leaves no half of it, and the rest is swept
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_root(folder)
 
 
 def freeze(save: Save, home: Path, *, note: Callable[[Snapshot], None], copy: bool = False) -> Snapshot:
     """Returns the frozen bytes of a save, moved to `home` if that is on the same file system.
 
-    At `home` there is nothing or all of it: a kill leaves only folders that the next start sweeps.
+    At `home` there is nothing or all of it: a kill leaves only folders that the next start sweeps. This process holds
+    it, until the snapshot is released or let go.
 
     Args:
         save: A local save.
@@ -132,13 +134,16 @@ def freeze(save: Save, home: Path, *, note: Callable[[Snapshot], None], copy: bo
     name = Path(save.path).name if save.folder is None else save.folder.name
     root = _copied(Path(save.path), home.parent) if save.folder is None else save.folder.root
     try:
+        _locks.hold(home)
         if copy and save.folder is not None:
             _replace_by_copies(root)
         note(_snapshot(root, name))
         return _snapshot(_moved(root, name, home, note), name)
-    except OSError:
-        shutil.rmtree(root, ignore_errors=True)
+    except BaseException:
+        _locks.let_go(home)
         raise
+    finally:
+        remove_root(root)  # unless it was moved
 
 
 def _moved(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) -> Path:
@@ -167,9 +172,11 @@ def _left_beside(root: Path, name: str, home: Path, note: Callable[[Snapshot], N
         note(_snapshot(aside, name))
         return aside.rename(home)
     except OSError:
-        for folder in (kept, aside):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(kept, ignore_errors=True)
         raise
+    finally:
+        remove_root(aside)  # unless it was moved
+        _locks.let_go(kept)  # from now on its link says whether it is needed
 
 
 def _replace_by_copies(root: Path) -> None:
@@ -183,7 +190,7 @@ def _copied(path: Path, folder: Path) -> Path:
     try:
         _copy(path, root / "content")
     except OSError:
-        shutil.rmtree(root, ignore_errors=True)
+        remove_root(root)
         raise
     return root
 
