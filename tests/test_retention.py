@@ -13,6 +13,7 @@ ALIASES = st.frozensets(st.sampled_from(OURS + THEIRS), max_size=2)
 ONE = st.builds(
     Candidate,
     number=st.integers(0, 60),
+    moment=st.tuples(st.sampled_from(["", "2026-01-01", "2026-01-02"]), st.sampled_from([0.0, 1.0]), st.just(0.0)),
     aliases=st.just(frozenset()) | ALIASES,
     monitor=st.sampled_from(["loss", "loss", "acc"]),
     value=st.none() | st.sampled_from([0.0, -0.0, 1.0]) | st.floats(allow_nan=False, allow_infinity=False),
@@ -43,8 +44,8 @@ def test_what_somebody_holds_never_goes(versions: list[Candidate], rule: Rule) -
 def test_the_newest_stay(versions: list[Candidate], rule: Rule) -> None:
     """The newest N of the run's own versions stay, and versions of other runs take none of the N places."""
     gone = {candidate.number for candidate in expendable(versions, rule)}
-    own = sorted((candidate.number for candidate in versions if candidate.is_own), reverse=True)
-    assert not gone & set(own[: rule.newest])
+    own = sorted(((each.moment, each.number) for each in versions if each.is_own), reverse=True)
+    assert not gone & {number for _, number in own[: rule.newest]}
 
 
 @given(MANY, RULES)
@@ -56,7 +57,7 @@ def test_the_best_stay(versions: list[Candidate], rule: Rule) -> None:
     for lost in gone:
         if lost not in comparable:
             continue
-        better = [each for each in comparable if (sign * each.value, each.number) < (sign * lost.value, lost.number)]
+        better = [each for each in comparable if (sign * each.value, each.age) < (sign * lost.value, lost.age)]
         assert len(better) >= rule.best
 
 
@@ -64,7 +65,9 @@ def test_the_best_stay(versions: list[Candidate], rule: Rule) -> None:
 def test_nothing_else_stays(versions: list[Candidate], rule: Rule) -> None:
     """What is neither among the newest nor among the best, and held by nobody, goes, oldest first."""
     gone = [candidate.number for candidate in expendable(versions, rule)]
-    assert gone == sorted(gone)
+    assert [each.age for each in expendable(versions, rule)] == sorted(
+        each.age for each in versions if each.number in gone
+    )
     if not can_tell(versions, rule):
         assert not gone
         return

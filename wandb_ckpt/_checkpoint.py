@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 Direction = Literal["min", "max"]
+Moment: TypeAlias = tuple[str, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Checkpoint:
     seeds: Sequence[Sequence[int]] = ()
     keras_version: str = ""
     backend: str = ""
-    saved_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    saved_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def to_metadata(self) -> dict[str, Any]:
         """Returns the artifact's metadata: one flat level, and the logs nested (W&B takes 100 top-level keys)."""
@@ -137,8 +138,8 @@ def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
     return {name: number for name, number in numbers if number is not None}
 
 
-def moment(metadata: Mapping[str, Any]) -> tuple[str, float, float]:
-    """Returns when a version was saved, to be compared; within a second its epoch and batch tell."""
+def moment(metadata: Mapping[str, Any]) -> Moment:
+    """Returns when a version was saved, to be compared; of the same moment, its epoch and batch tell."""
     epoch, batch = finite_scalar(metadata.get("epoch")), finite_scalar(metadata.get("batch"))
     return str(metadata.get("saved_at", "")), -1 if epoch is None else epoch, float("inf") if batch is None else batch
 

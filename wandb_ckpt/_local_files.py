@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wandb_ckpt._artifact import Publication, run_folder
-from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._checkpoint import Checkpoint, moment
 from wandb_ckpt._retention import Candidate, Rule, expendable
 from wandb_ckpt._snapshot import Snapshot, SnapshotFile
 
@@ -105,7 +105,8 @@ def _in_place(root: Path, snapshot: Snapshot) -> tuple[SnapshotFile, ...]:
 
 def _candidate(checkpoint: Checkpoint) -> Candidate:
     aliases = frozenset({"best"}) if checkpoint.is_best else frozenset[str]()
-    return Candidate(number=0, aliases=aliases, monitor=checkpoint.monitor, value=checkpoint.value)
+    saved = moment(checkpoint.to_metadata())
+    return Candidate(number=0, moment=saved, aliases=aliases, monitor=checkpoint.monitor, value=checkpoint.value)
 
 
 def _written_before(note: Path, run_id: str) -> Iterator[_Written]:
@@ -121,13 +122,17 @@ def _encoded(written: _Written) -> dict[str, Any]:
     files = [[file.name, str(file.path), file.size, file.mtime_ns] for file in written.files]
     candidate = written.candidate
     facts = {"aliases": sorted(candidate.aliases), "monitor": candidate.monitor, "value": candidate.value}
-    return {"root": str(written.root), "files": files, **facts}
+    return {"root": str(written.root), "files": files, "moment": candidate.moment, **facts}
 
 
 def _decoded(values: Mapping[str, Any]) -> _Written:
     files = tuple(SnapshotFile(name, Path(path), size, time_ns) for name, path, size, time_ns in values["files"])
     candidate = Candidate(
-        number=0, aliases=frozenset(values["aliases"]), monitor=values["monitor"], value=values["value"]
+        number=0,
+        moment=tuple(values["moment"]),
+        aliases=frozenset(values["aliases"]),
+        monitor=values["monitor"],
+        value=values["value"],
     )
     return _Written(Path(values["root"]), files, candidate)
 

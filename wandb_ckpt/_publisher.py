@@ -20,7 +20,9 @@ from typing import Any, Literal
 from wandb_ckpt import _artifact, _locks, _record, _reopen
 from wandb_ckpt._artifact import Publication
 from wandb_ckpt._checkpoint import Checkpoint
+from wandb_ckpt._record import RunFacts
 from wandb_ckpt._threads import after_fork, holds, start
+from wandb_ckpt._turns import turns
 from wandb_ckpt._upkeep import Upkeep
 
 logger = logging.getLogger("wandb_ckpt")
@@ -74,6 +76,8 @@ class _Job:
     index: int
     publication: Publication
     earlier_best: Callable[[], float | None]  # asks W&B
+    place: tuple[RunFacts, str]  # its run and name
+    turn: int  # among those of all callbacks there
     artifact: Any = None  # wandb.Artifact, once it was tried to hand it over
     pause: float = 0.0  # before it is handed over once more, in seconds
 
@@ -123,9 +127,10 @@ class Publisher:
             publication: The checkpoint.
             earlier_best: Asks W&B, in the background, for the best value that it had before.
         """
+        place = _artifact.run_facts(publication.run), publication.name
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
-            self._waiting.append(_Job(index, publication, earlier_best))
+            self._waiting.append(_Job(index, publication, earlier_best, place, turns.draw(place)))
             try:
                 self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
@@ -222,6 +227,8 @@ class Publisher:
         except Exception:
             logger.exception("Publishing stopped at an error of wandb_ckpt's own; please report it")
             with self._lock:
+                for job in self._waiting:
+                    turns.leave(job.place, job.turn)
                 self._lock.wait(timeout=_LONGEST_PAUSE)  # not at once again, for it may not be the last time
                 self._running.discard(name)
 
@@ -252,11 +259,22 @@ class Publisher:
         while job := self._next_or_end(self._waiting, "wandb_ckpt_hand_over"):
             if job.pause:
                 self._wait_for_news(job.pause)
+            self._wait_for_turn(job)
             if self._hand_over(job):
                 pause = _FIRST_PAUSE
             else:
                 self._wait_for_news(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _wait_for_turn(self, job: _Job) -> None:
+        """Waits until what other callbacks saved earlier, under the same name in the same run, is handed over."""
+        before = turns.ahead(job.place, job.turn)
+        while ahead := turns.ahead(job.place, job.turn):
+            with self._lock:
+                if ahead != before:
+                    self._last_progress = time.monotonic()
+                self._lock.wait(timeout=_POLL)
+            before = ahead
 
     def _hand_over(self, job: _Job) -> bool:
         """Gives a checkpoint to wandb; returns whether that was possible."""
@@ -266,7 +284,7 @@ class Publisher:
             self._compare(job)
             _artifact.hand_over(job.publication, job.artifact)
         except _artifact.FinishedError:
-            return self._publish_into_finished(job)
+            return self._use_the_run_that_goes_on(job) or self._publish_into_finished(job)
         except _artifact.RefusedError as error:
             self._finish(job, "failed", reason=str(error))
         except _artifact.UnreachableError as error:
@@ -288,6 +306,14 @@ class Publisher:
                 self._outcomes[job.index] = replace(
                     self._outcomes[job.index], checkpoint=compared.checkpoint, aliases=compared.aliases
                 )
+
+    def _use_the_run_that_goes_on(self, job: _Job) -> bool:
+        """Publishes into the run that was resumed in this process meanwhile, if it was."""
+        run = _artifact.active_run(None)
+        if run is None or run is job.publication.run or _artifact.run_facts(run) != job.place[0]:
+            return False
+        job.publication = replace(job.publication, run=run)
+        return True
 
     def _publish_into_finished(self, first: _Job) -> bool:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
@@ -324,13 +350,17 @@ class Publisher:
 
     def _note_handed_over(self) -> None:
         with self._lock:
-            self._in_flight.append(self._waiting.popleft())
+            job = self._waiting.popleft()
+            self._in_flight.append(job)
+            turns.leave(job.place, job.turn)
             self._last_progress = time.monotonic()
         self._start_or_do("wandb_ckpt_settle", self._settle_all)
 
     def _take_back(self) -> None:
         """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
         with self._lock:
+            for job in self._in_flight:
+                turns.line_up(job.place, job.turn)
             self._waiting.extendleft(reversed(self._in_flight))
             self._in_flight.clear()
         self._start_or_do("wandb_ckpt_hand_over", self._hand_over_all)
@@ -344,6 +374,7 @@ class Publisher:
             _locks.let_go(job.publication.snapshot.root)
         with self._lock:
             (self._waiting if job in self._waiting else self._in_flight).remove(job)
+            turns.leave(job.place, job.turn)
             outcome = self._outcomes[job.index]
             path = job.publication.place if state == "committed" else outcome.path
             outcome = replace(outcome, state=state, version=version, reason=reason, path=path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt import _artifact, _locks, _pending, _seeds
 from wandb_ckpt._artifact import UnreachableError
 from wandb_ckpt._atomic import link_tree
-from wandb_ckpt._checkpoint import Checkpoint, finite_scalar, format_of, moment
+from wandb_ckpt._checkpoint import Checkpoint, Moment, finite_scalar, format_of, moment
 from wandb_ckpt._collection import Fetched, fetch_version, kept
 from wandb_ckpt._destination import Destination, ask
 from wandb_ckpt._finite import not_finite_in
@@ -94,7 +94,7 @@ def take_over(run: "wandb.Run", name: str) -> tuple[Record, ...]:
 def _fetch_newest(run: "wandb.Run", name: str, folder: Path, near: Path) -> Fetched | None:
     records = _records(run, name)
     versions = _versions_of(run, name)
-    newest = max(versions, key=_age, default=None)
+    newest = max(versions, key=lambda version: version.candidate.age, default=None)
     record = max(records, key=_moment_of, default=None)
     if record is not None and _is_newer(record, versions):
         try:
@@ -125,14 +125,10 @@ def _versions_of(run: "wandb.Run", name: str) -> list[OwnVersion]:
 
 
 def _is_newer(record: Record, versions: Sequence[OwnVersion]) -> bool:
-    return all(_moment_of(record) > moment(version.artifact.metadata) for version in versions)
+    return all(_moment_of(record) > version.candidate.moment for version in versions)
 
 
-def _age(version: OwnVersion) -> tuple[tuple[str, float, float], int]:
-    return moment(version.artifact.metadata), version.candidate.number
-
-
-def _moment_of(record: Record) -> tuple[str, float, float]:
+def _moment_of(record: Record) -> Moment:
     return moment(record.draft.checkpoint.to_metadata())
 
 
@@ -157,8 +153,7 @@ def _newest_finite(run: "wandb.Run", name: str, folder: Path) -> str:
             (_moment_of(record), partial(kept, record, record.draft.snapshot.base)) for record in _records(run, name)
         ]
         versions = [
-            (moment(version.artifact.metadata), partial(_fetch_aside, version, folder))
-            for version in _versions_of(run, name)
+            (version.candidate.moment, partial(_fetch_aside, version, folder)) for version in _versions_of(run, name)
         ]
         fetches = [fetch for _, fetch in sorted([*kept_here, *versions], key=lambda pair: pair[0])]
         first = bisect_left(fetches, True, key=_is_not_finite)

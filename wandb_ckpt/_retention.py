@@ -1,11 +1,12 @@
 """Which versions of an artifact may go. Pure: records in, records out; it deletes nothing."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wandb_ckpt._checkpoint import Direction
+from wandb_ckpt._checkpoint import Direction, Moment
 from wandb_ckpt.errors import ArgumentError
 
 # The aliases that the callback, or W&B itself, gives; any other was set by a person or a program of theirs.
@@ -19,6 +20,7 @@ class Candidate:
 
     Attributes:
         number: The N of `vN`.
+        moment: When it was saved; a checkpoint that comes late has a higher number than newer ones.
         aliases: Its aliases in its own collection; whether `vN` is among them does not matter.
         monitor: What its value is of.
         value: The monitored value; `None` when it has none.
@@ -27,11 +29,17 @@ class Candidate:
     """
 
     number: int
+    moment: Moment = ("", -1.0, math.inf)
     aliases: frozenset[str] = frozenset()
     monitor: str = ""
     value: float | None = None
     is_own: bool = True
     is_linked: bool = False
+
+    @property
+    def age(self) -> tuple[Moment, int]:
+        """What tells which of two is newer; of versions whose moment is not known, the number."""
+        return self.moment, self.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +80,7 @@ def expendable(candidates: Iterable[Candidate], rule: Rule) -> tuple[Candidate, 
     >>> [gone.number for gone in expendable(versions, Rule(newest=1, best=1, mode="min"))]
     [1, 2]
     """
-    candidates = sorted(candidates, key=lambda candidate: candidate.number)
+    candidates = sorted(candidates, key=lambda candidate: candidate.age)
     kept = why_kept(candidates, rule)
     return tuple(candidate for candidate in candidates if candidate.number not in kept)
 
@@ -115,19 +123,19 @@ def can_tell(candidates: Iterable[Candidate], rule: Rule) -> bool:
 
 
 def _newest(candidates: Iterable[Candidate], amount: int) -> frozenset[int]:
-    own = sorted((candidate.number for candidate in candidates if candidate.is_own), reverse=True)
-    return frozenset(own[:amount])
+    own = sorted((candidate.age for candidate in candidates if candidate.is_own), reverse=True)
+    return frozenset(number for _, number in own[:amount])
 
 
 def _best(candidates: Iterable[Candidate], rule: Rule) -> frozenset[int]:
     """Returns the best ones; of equal ones the older, as in Keras."""
     sign = -1.0 if rule.mode == "max" else 1.0
     ranked = sorted(
-        (sign * candidate.value, candidate.number)
+        (sign * candidate.value, candidate.age)
         for candidate in candidates
         if candidate.is_own and candidate.monitor == rule.monitor and candidate.value is not None
     )
-    return frozenset(number for _, number in ranked[: rule.best])
+    return frozenset(number for _, (_, number) in ranked[: rule.best])
 
 
 def _holds(candidate: Candidate) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import wandb
 
 from wandb_ckpt._artifact import UnreachableError, api_of, words
-from wandb_ckpt._checkpoint import finite_scalar
+from wandb_ckpt._checkpoint import finite_scalar, moment
 from wandb_ckpt._collection import full_name
 from wandb_ckpt._retention import Candidate
 
@@ -53,6 +53,7 @@ def candidate_of(artifact: wandb.Artifact) -> Candidate:
     metadata = artifact.metadata
     return Candidate(
         number=int(artifact.version.removeprefix("v")),
+        moment=moment(metadata),
         aliases=frozenset(artifact.aliases),
         monitor=str(metadata.get("monitor", "")),
         value=finite_scalar(metadata.get("value")),
