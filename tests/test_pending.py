@@ -84,6 +84,21 @@ def test_what_a_killed_process_left_is_published_later(own_server: OwnServer, tm
     assert (again.returncode, again.stderr) == (0, "Nothing is pending here.\n")
 
 
+def test_a_copied_folder_waits_for_the_run_that_goes_on_elsewhere(own_server: OwnServer, tmp_path: Path) -> None:
+    """What was begun on a machine of another name is not published while the run is running: it may be a copy."""
+    train(own_server, tmp_path, 1.0, away=True, killed=True)
+    own_server.kill()
+    own_server.start()
+    (folder,) = kept(tmp_path)
+    record = json.loads((folder / "record.json").read_text())
+    record["owner"]["host"] = "another"
+    (folder / "record.json").write_text(json.dumps(record))
+    done = publish(own_server, "--yes", cwd=tmp_path)
+    assert done.returncode == 1, done
+    assert "is running, and may still publish it: it was begun on another" in done.stdout + done.stderr
+    assert len(kept(tmp_path)) == 1
+
+
 def test_late_checkpoints_do_not_take_best_and_latest(own_server: OwnServer, tmp_path: Path) -> None:
     """What comes late gets `best` only if it is better than what has it now, and no alias of what is newer."""
     train(own_server, tmp_path, 1.0, 0.3, away=True, killed=True)

@@ -32,13 +32,18 @@ class Owner:
 
     Attributes:
         token: Names its lock in the folder that the snapshot is in.
-        host: Its machine's name, for people.
+        host: Its machine's name; no identity, for containers share names.
         pid: Its number there, for people.
     """
 
     token: str
     host: str
     pid: int
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its machine has another name: then it may be at work on the original of a copied folder."""
+        return self.host != platform.node()
 
 
 @dataclass(slots=True)

@@ -421,7 +421,7 @@ def _say_failed(outcome: Outcome) -> None:
     logger.warning("%s", outcome)
     if _record.read(outcome.path):
         command = _record.command_for(outcome.path.parent)
-        logger.warning("Once its cause is gone, that one is published by: %s", command)
+        logger.warning("Fix the cause, then run: %s", command)
 
 
 def _is_exiting() -> bool:

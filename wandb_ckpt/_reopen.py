@@ -120,6 +120,7 @@ def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, st
     limit = LIMIT + max(record.draft.snapshot.size for record in records) / _SLOWEST
     order |= {
         "run": asdict(run),
+        "elsewhere": next((record.owner.host for record in records if record.owner.is_elsewhere), None),
         "records": [[str(record.draft.snapshot.root), _record.encoded(record)] for record in records],
         "path": _import_path(),
         "limit": limit + _GRACE,

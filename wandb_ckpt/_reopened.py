@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import wandb
 
 from wandb_ckpt import _artifact, _record, _wandb_private
-from wandb_ckpt._artifact import RefusedError
+from wandb_ckpt._artifact import RefusedError, UnreachableError
 from wandb_ckpt._record import Record
 from wandb_ckpt._reopen import Result
 from wandb_ckpt._standing import Standing
@@ -106,6 +106,7 @@ def _finished(order: Mapping[str, Any]) -> "PublicRun":
 
     Raises:
         RefusedError: There is no such run, or none any more.
+        UnreachableError: Another process may be at work in it.
     """
     facts = order["run"]
     entity = str(facts["entity"] or wandb.Api().default_entity)
@@ -113,6 +114,9 @@ def _finished(order: Mapping[str, Any]) -> "PublicRun":
     while order["is_ending"] and run.state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
         run = _found(order, entity)
+    if run.state == "running" and order["elsewhere"]:
+        path = "/".join(run.path)
+        raise UnreachableError(f"{path} is running, and may still publish it: it was begun on {order['elsewhere']}")
     return run
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from wandb_ckpt.cli import main
 
-README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests: they run outside the checkout")
+@pytest.mark.skipif(not DOCS.exists(), reason="the pages are not beside the tests: they run outside the checkout")
 def test_every_command_and_option_is_documented() -> None:
-    """The README names each command and each of its options, and each has a help text."""
-    text = README.read_text(encoding="utf-8")
+    """The pages name each command and each of its options, and each has a help text."""
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("command-line.md", "server.md"))
     for name, command in main.commands.items():
         assert f"wandb-ckpt {name}" in text
         for parameter in command.params:
@@ -27,8 +27,8 @@ def test_every_command_and_option_is_documented() -> None:
                 assert parameter.help
 
 
-def test_the_line_for_completion_in_the_readme() -> None:
-    """The variable that the README names makes the command print a script for the shell, which completes options."""
+def test_the_line_for_completion() -> None:
+    """The variable that the page names makes the command print a script for the shell, which completes options."""
     environ = {**os.environ, "_WANDB_CKPT_COMPLETE": "zsh_source"}
     command = [sys.executable, "-m", "wandb_ckpt"]
     assert "compdef" in subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
