@@ -83,7 +83,7 @@ def test_a_refused_artifact(start_run: Any, tmp_path: Path, caplog: pytest.LogCa
     assert "already exists with type" in callback.checkpoints[0].reason
     assert "already exists with type" in caplog.text
     assert callback.checkpoints[0].path.exists()
-    assert f"published by: wandb-ckpt publish {callback.checkpoints[0].path.parent}" in caplog.text
+    assert f"then run: wandb-ckpt publish {callback.checkpoints[0].path.parent}" in caplog.text
 
 
 def test_on_error_raise(start_run: Any, tmp_path: Path) -> None:
