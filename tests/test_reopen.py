@@ -127,7 +127,7 @@ def test_a_run_that_was_deleted_is_not_tried_for_ever(own_server: OwnServer, tmp
     assert process.returncode == 0, output
     assert output.count("('failed', None, 'there is no run local/p1/r1: it was deleted") == 2, output
     assert "will be asked again" not in output
-    assert "published by: wandb-ckpt publish" in output
+    assert "then run: wandb-ckpt publish" in output
 
 
 def test_a_second_ctrl_c(own_server: OwnServer, tmp_path: Path) -> None:
@@ -216,6 +216,6 @@ def test_a_program_that_has_no_python_to_start(own_server: OwnServer, tmp_path: 
     assert code == 0, output
     assert output.count("has no Python to start (sys.executable is '/opt/train')") >= 2, output
     assert "('failed', None, " in output
-    command = next(line for line in output.splitlines() if "published by: wandb-ckpt publish" in line).split()
+    command = next(line for line in output.splitlines() if "then run: wandb-ckpt publish" in line).split()
     assert publish(own_server, command[-1], "--yes", cwd=tmp_path).returncode == 0
     assert len(seen_on(own_server, "p1")) == 2
