@@ -93,12 +93,18 @@ import os, pathlib, time, wandb
 with wandb.init(project="p", id="r", settings=wandb.Settings(base_url={process.url!r}, api_key={KEY!r})) as run:
     for number in range(6):
         run.log({{"n": number}})
-        artifact = wandb.Artifact("m", "model")
-        with artifact.new_file("f", mode="wb") as file:
-            file.write(bytes([number]) * 100_000)
-        run.log_artifact(artifact, aliases=["best"])
-        pathlib.Path({str(tmp_path)!r}, "step").write_text(str(number))
-        time.sleep(0.2)
+        while True:
+            artifact = wandb.Artifact("m", "model")
+            with artifact.new_file("f", mode="wb") as file:
+                file.write(bytes([number]) * 100_000)
+            run.log_artifact(artifact, aliases=["best"])
+            pathlib.Path({str(tmp_path)!r}, "step").write_text(str(number))
+            try:
+                artifact.wait()
+                break
+            except ValueError as error:  # the client does not ask again after an answer that is cut off (0.31)
+                if "unexpected EOF" not in str(error):
+                    raise
 """
     inherited = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     environ = {**inherited, "WANDB_BASE_URL": process.url, "WANDB_API_KEY": KEY, "WANDB_DIR": str(tmp_path)}
