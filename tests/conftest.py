@@ -70,10 +70,10 @@ def start_run(project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Starts runs in the test's project, and finishes what the test leaves open; `fit` ends when all is published."""
     import wandb
 
-    from wandb_ckpt import _publisher, _upkeep
+    from wandb_ckpt.publishing import publisher, retention
 
-    monkeypatch.setattr(_publisher, "UPLOAD_PATIENCE", 250.0)
-    monkeypatch.setattr(_upkeep, "PATIENCE", 250.0)
+    monkeypatch.setattr(publisher, "UPLOAD_PATIENCE", 250.0)
+    monkeypatch.setattr(retention, "PATIENCE", 250.0)
 
     def start(**settings: Any) -> Any:
         return wandb.init(**{"project": project, "dir": tmp_path, **settings})

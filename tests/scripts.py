@@ -24,7 +24,9 @@ import os, signal, sys, threading, time
 import numpy as np
 import keras
 import wandb
-from wandb_ckpt import WandbModelCheckpoint, _preemption, _publisher, _upkeep
+from wandb_ckpt import WandbModelCheckpoint
+from wandb_ckpt.callback import preemption as _preemption
+from wandb_ckpt.publishing import publisher as _publisher, retention as _upkeep
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a shell's `&`
 # On a busy machine everything may take its time; tests of these limits set limits of their own.

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from training import Seen, X, Y, fit, logs_of, versions
-from wandb_ckpt._artifact import UnreachableError
-from wandb_ckpt._destination import EarlierBest
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.publishing.target import EarlierBest
+from wandb_ckpt.wandb_api.errors import UnreachableError
 
 NAN, INF = float("nan"), float("inf")
 

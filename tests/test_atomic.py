@@ -11,8 +11,8 @@ import pytest
 
 from scripts import run_script, script
 from training import X, Y, contents, fit, versions
-from wandb_ckpt import _atomic
-from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
+from wandb_ckpt.saving import atomic
+from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves
 
 SLOW_SAVE = """
 wandb.init()
@@ -60,7 +60,7 @@ def folder_of_a_dead_process(target: Path, files: dict[str, bytes]) -> SimpleNam
         PrivateFolder(str(target))
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
-    root = max(target.parent.glob(f"{_atomic.PREFIX}*"), key=lambda path: path.stat().st_ctime_ns)
+    root = max(target.parent.glob(f"{atomic.PREFIX}*"), key=lambda path: path.stat().st_ctime_ns)
     folder = SimpleNamespace(root=root, partial=root / "partial", content=root / "content")
     for name, data in files.items():
         (folder.partial / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def test_a_prefix_killed_between_two_files_is_finished(tmp_path: Path) -> None:
     folder = folder_of_a_dead_process(tmp_path / "w", new)
     folder.partial.rename(folder.content)
     placing = folder.root / "placing"
-    _atomic.link_tree(folder.content, placing)
+    atomic.link_tree(folder.content, placing)
     (placing / "w.data-00000-of-00001").replace(tmp_path / "w.data-00000-of-00001")
 
     finish_killed_saves(tmp_path)
@@ -121,7 +121,7 @@ def test_a_killed_save_never_replaces_something_newer(tmp_path: Path, newer: boo
     """What a killed process was about to put in place is put there, unless somebody has saved since."""
     folder = folder_of_a_dead_process(tmp_path / "m.keras", {"m.keras": b"killed"})
     folder.partial.rename(folder.content)
-    _atomic.link_tree(folder.content, folder.root / "placing")
+    atomic.link_tree(folder.content, folder.root / "placing")
     (tmp_path / "m.keras").write_bytes(b"other")
     os.utime(tmp_path / "m.keras", (2e9, 2e9) if newer else (1e9, 1e9))
     finish_killed_saves(tmp_path)
@@ -133,7 +133,7 @@ def test_a_file_killed_while_it_was_written_in_place_is_finished(tmp_path: Path)
     """Where nothing can be renamed, a kill leaves the beginning of a file: the next start writes the rest."""
     folder = folder_of_a_dead_process(tmp_path / "m.keras", {"m.keras": b"the whole"})
     folder.partial.rename(folder.content)
-    _atomic.link_tree(folder.content, folder.root / "placing")
+    atomic.link_tree(folder.content, folder.root / "placing")
     (tmp_path / "m.keras").write_bytes(b"the wh")
     os.utime(tmp_path / "m.keras", (2e9, 2e9))
     finish_killed_saves(tmp_path)
@@ -146,7 +146,7 @@ def test_what_can_not_be_finished_holds_nothing_else(tmp_path: Path, caplog: pyt
     for name in ("a.keras", "b.keras", "c.keras"):
         folder = folder_of_a_dead_process(tmp_path / name, {name: b"new"})
         folder.partial.rename(folder.content)
-        _atomic.link_tree(folder.content, folder.root / "placing")
+        atomic.link_tree(folder.content, folder.root / "placing")
         if name == "b.keras":
             (tmp_path / name).mkdir()
             left = folder.root

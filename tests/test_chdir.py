@@ -91,7 +91,7 @@ def test_a_run_in_a_relative_folder_that_is_finished(server: Any, project: str, 
 def test_what_is_named_can_be_published_from_anywhere(own_server: OwnServer, tmp_path: Path) -> None:
     """The command that a process leaves publishes what it could not, in whatever folder it is run."""
     body = """
-    import wandb_ckpt._publisher as publisher
+    import wandb_ckpt.publishing.publisher as publisher
     publisher.PATIENCE = 2
     os.makedirs("out")
     wandb.init(dir="logs")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_ckpt._checkpoint import METADATA_KEYS, Checkpoint, finite_scalar, finite_scalars
-from wandb_ckpt._decision import BestTracker, aliases_for, direction_of
-from wandb_ckpt._description import describe
-from wandb_ckpt._naming import candidate_names, check_aliases, check_artifact_name, default_artifact_name
+from wandb_ckpt.checkpoint import METADATA_KEYS, Checkpoint, finite_scalar, finite_scalars
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.policy.best import BestTracker, aliases_for, direction_of
+from wandb_ckpt.policy.description import describe
+from wandb_ckpt.policy.naming import candidate_names, check_aliases, check_artifact_name, default_artifact_name
 
 VALUES = st.lists(st.one_of(st.none(), st.floats(allow_nan=True)), max_size=30)
 

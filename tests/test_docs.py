@@ -211,7 +211,7 @@ def test_the_arguments_are_explained() -> None:
 @in_checkout
 def test_the_metadata_is_explained() -> None:
     """The page has a row for each key of a version's metadata, and no other."""
-    from wandb_ckpt._artifact import OUR_KEYS
+    from wandb_ckpt.policy.metadata import OUR_KEYS
 
     assert set(_first_cells("formats.md", "key")) == OUR_KEYS
 

@@ -57,7 +57,9 @@ def test_a_server_that_goes_away_and_comes_back(own_server: OwnServer, tmp_path:
 
 def test_a_server_that_stays_away(own_server: OwnServer, tmp_path: Path) -> None:
     """Training ends normally, the wait at the end is bounded, and what is pending is named with its path."""
-    body = "import wandb_ckpt._publisher as publisher; publisher.PATIENCE = 5\n" + AWAY.format(how="SIGKILL", back=9)
+    body = "import wandb_ckpt.publishing.publisher as publisher; publisher.PATIENCE = 5\n" + AWAY.format(
+        how="SIGKILL", back=9
+    )
     output = ""
     with script(body, tmp_path, "p1", "r1", **own_server.environ) as process:
         for line in process.stdout:
@@ -104,7 +106,7 @@ def test_a_file_that_something_else_writes_to(start_run: Any, tmp_path: Path) ->
             with Path("m.weights.h5").open("r+b") as file:
                 file.write(b"vandal")
 
-    import wandb_ckpt._artifact as artifact
+    import wandb_ckpt.wandb_api.artifacts as artifact
 
     run = start_run()
     for policy, number in (("immutable", 0), ("mutable", 2)):
@@ -142,7 +144,7 @@ def test_wandb_core_killed(project: str, tmp_path: Path, server: Any) -> None:
         if event == "open" and "/content/" in str(arguments[0]):
             opened[arguments[0]] += 1
     sys.addaudithook(note)
-    import wandb_ckpt._publisher as p
+    import wandb_ckpt.publishing.publisher as p
     p.PATIENCE = 5
     wandb.init()
     kill = lambda: subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "wandb-core"])
@@ -368,7 +370,7 @@ def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) 
     """What wandb had taken and lost is handed over again; where that can't be, it is named, and published later."""
     body = """
     import subprocess
-    import wandb_ckpt._publisher as publisher
+    import wandb_ckpt.publishing.publisher as publisher
     publisher.PATIENCE = 5
     wandb.init()
     callback = WandbModelCheckpoint("out/{epoch}.keras")

@@ -12,8 +12,8 @@ import pytest
 
 import wandb_ckpt
 from training import X, Y, logs_of, model_of
-from wandb_ckpt._saveables import Saveables
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.saving.saveables import Saveables
 
 STORED = [pytest.param("m.keras", False, id="keras"), pytest.param("m.weights.h5", True, id="weights.h5")]
 layers = keras.layers

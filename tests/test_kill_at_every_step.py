@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from training import contents
-from wandb_ckpt import _record
-from wandb_ckpt._atomic import PrivateFolder, finish_killed_saves
-from wandb_ckpt._checkpoint import Checkpoint
-from wandb_ckpt._locks import this_process
-from wandb_ckpt._observer import Save
-from wandb_ckpt._record import Draft, Record, RunFacts
-from wandb_ckpt._snapshot import Snapshot, freeze
+from wandb_ckpt.checkpoint import Checkpoint
+from wandb_ckpt.locks import this_process
+from wandb_ckpt.outbox.record import Draft, Record, RunFacts, read_record, write_record
+from wandb_ckpt.outbox.snapshot import Snapshot, freeze
+from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves
+from wandb_ckpt.saving.observer import Save
 
 STEPS = (
     *("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.utime", "os.chmod"),
@@ -30,7 +29,7 @@ OLD, NEW = b"the old checkpoint", b"the new one"
 def note(snapshot: Snapshot) -> None:
     """Writes the record of a snapshot."""
     checkpoint = Checkpoint(path="m.keras", format="keras", epoch=1, batch=None, monitor="loss")
-    _record.write(Record(Draft(RUN, "a", checkpoint, Path("m.keras"), snapshot, (), {}, "m.keras"), this_process()))
+    write_record(Record(Draft(RUN, "a", checkpoint, Path("m.keras"), snapshot, (), {}, "m.keras"), this_process()))
 
 
 def save(folder: Path, home: Path, *, copy: bool, apart: bool) -> Snapshot:
@@ -97,7 +96,7 @@ def test_killed_before_every_step(folder: Path, tmp_path: Path, copy: bool, apar
         if apart:
             assert (folder / "m.keras").read_bytes() in (OLD, NEW)
         if home.exists():
-            record = _record.read(home)
+            record = read_record(home)
             assert record is not None
             bytes_left = [file.path.read_bytes() for file in record.draft.snapshot.files if file.path.exists()]
             assert bytes_left == [NEW] or (release and bytes_left == [])
@@ -156,7 +155,7 @@ def test_bytes_that_come_home_killed_before_every_step(tmp_path: Path, exchange:
                 snapshot.bring_home()
 
             is_alive = not killed_at(step, work)
-            record = _record.read(home)
+            record = read_record(home)
             assert record is not None
             assert [file.path.read_bytes() for file in record.draft.snapshot.files] == [NEW]
             record.draft.snapshot.bring_home()

@@ -15,12 +15,12 @@ import pytest
 import disks
 from scripts import PRELUDE, inherited, run_script, script
 from training import contents, fit
-from wandb_ckpt._atomic import finish_killed_saves
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.saving.atomic import finish_killed_saves
 
 pytestmark = pytest.mark.slow
 
-BARE = "import os, signal, sys\nfrom pathlib import Path\nfrom wandb_ckpt._atomic import *\n"
+BARE = "import os, signal, sys\nfrom pathlib import Path\nfrom wandb_ckpt.saving.atomic import *\n"
 FLOCK = {"x86_64": 73, "aarch64": 32}[platform.machine()]
 
 

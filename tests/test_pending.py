@@ -15,8 +15,8 @@ import pytest
 from scripts import run_script, script
 from servers import OwnServer, asked, digests_on, publish, seen_on, wandb_sync
 from training import contents, fit, versions
-from wandb_ckpt._atomic import new_root
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.saving.atomic import new_root
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +242,7 @@ def test_a_run_that_was_deleted(own_server: OwnServer, tmp_path: Path) -> None:
 
 def test_the_disk_is_not_filled_by_what_waits(own_server: OwnServer, tmp_path: Path) -> None:
     """With W&B away and no room, the oldest go; the best and the newest stay, and each that is given up is named."""
-    crowded = "exec('import wandb_ckpt._publisher as p; p.ROOM = 10**9')"  # any disk is too small
+    crowded = "exec('import wandb_ckpt.publishing.publisher as p; p.ROOM = 10**9')"  # any disk is too small
     output = train(own_server, tmp_path, 3.0, 2.0, 0.5, 2.0, 3.0, 4.0, away=True, killed=True, first=crowded)
     epochs = [json.loads((folder / "record.json").read_text())["checkpoint"]["epoch"] for folder in kept(tmp_path)]
     assert epochs == [0, 2, 5], output

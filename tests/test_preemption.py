@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 # The server stands still when the signal comes, so that the last checkpoint is pending for certain.
 BODY = """
 import subprocess
-import wandb_ckpt._preemption as preemption
+import wandb_ckpt.callback.preemption as preemption
 preemption.GRACE = GRACE_SECONDS
 SETUP
 wandb.init()
@@ -121,7 +121,7 @@ def test_a_signal_while_a_lock_is_held(own_server: OwnServer, tmp_path: Path) ->
     """Where it interrupts this package amid a change, it is put off, and what is pending is published."""
     body = """
     import io
-    import wandb_ckpt._publisher as publisher
+    import wandb_ckpt.publishing.publisher as publisher
     publisher._QUIET, publisher._SAY_AGAIN = 0, 1000
     class Interrupting(io.TextIOBase):
         "The line that says that fit waits is printed with the lock held."

@@ -42,9 +42,8 @@ DESCRIBED = {
 }
 # Nothing is handed over before the run is finished.
 HELD = """
-from wandb_ckpt import _artifact
-hand_over, finished = _artifact.hand_over, threading.Event()
-_artifact.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
+hand_over, finished = _publisher.hand_over, threading.Event()
+_publisher.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
 _publisher.PATIENCE = 0
 run = wandb.init(config={"k": 1}, mode=os.environ.get("MODE", "online"))
 run.log({"a": 2})
@@ -161,9 +160,10 @@ def test_a_process_that_hangs(own_server: OwnServer, tmp_path: Path) -> None:
     """A server that takes connections and never answers holds whoever publishes for a limited time only."""
     body = """
     os.kill(int(os.environ["SERVER_PID"]), signal.SIGSTOP)
-    from wandb_ckpt import _pending, _reopen
-    _reopen.LIMIT = 5
-    print([attempt.reason for attempt in _pending.publish(_pending.find())], flush=True)
+    from wandb_ckpt.publishing import finished_runs, leftovers
+    from wandb_ckpt.wandb_api.run import wandb_folder
+    finished_runs.LIMIT = 5
+    print([attempt.reason for attempt in leftovers.publish(leftovers.find(wandb_folder()))], flush=True)
     os.kill(int(os.environ["SERVER_PID"]), signal.SIGCONT)
     """
     code, output = run_script(HELD + "os._exit(3)", tmp_path, "p1", "r1", **own_server.environ)

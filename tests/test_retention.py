@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_ckpt._retention import Candidate, Rule, can_tell, expendable, why_kept
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.policy.retention import Candidate, Rule, can_tell, expendable, why_kept
 
 OURS = ("latest", "best", "epoch_0", "epoch_12_batch_7", "v3")
 THEIRS = ("prod", "Best", "latest ", "epoch_", "epoch_1_batch", "v", "vnext", "epoch_1x", "épatant")

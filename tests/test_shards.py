@@ -21,9 +21,9 @@ import wandb_ckpt
 from proxy import Proxy
 from scripts import ran, run_script
 from training import fit, model_of, stored, versions
-from wandb_ckpt._join import join, joined_name
-from wandb_ckpt._split import split
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.formats.join_shards import join, joined_name
+from wandb_ckpt.formats.split_shards import split
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -187,7 +187,7 @@ def test_an_exception_leaves_shards_to_be_published_too(project: str, server: An
 
 def test_two_versions_in_shards_are_compared_by_layer(start_run: Callable[..., Any]) -> None:
     """`wandb-ckpt diff` sees the layers of versions that are in shards."""
-    from wandb_ckpt._diff import compare
+    from wandb_ckpt.browsing.diff import compare
 
     model = fine_tuned("sgd")
     with start_run() as run:

@@ -67,11 +67,11 @@ def test_threads_that_can_not_be_started(
 def test_a_question_that_is_never_answered(tmp_path: Path) -> None:
     """Training begins without the answer, and the process ends without waiting for it."""
     body = """
-    from wandb_ckpt import _artifact, _destination
-    _destination._ASK_TIMEOUT = 0.1
+    from wandb_ckpt.wandb_api import api
+    api._ASK_TIMEOUT = 0.1
     try:
-        _destination.ask(threading.Event().wait)
-    except _artifact.UnreachableError:
+        api.ask(threading.Event().wait)
+    except api.UnreachableError:
         print("not in time", flush=True)
     """
     assert run_script(body, tmp_path, "p1", "r1") == (0, "not in time\n")

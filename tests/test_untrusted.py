@@ -21,8 +21,8 @@ from test_restore import state_of
 import wandb_ckpt
 from scripts import run_script
 from training import X, Y, fit, model_of
-from wandb_ckpt._diff import compare
-from wandb_ckpt._untrusted import check
+from wandb_ckpt.browsing.diff import compare
+from wandb_ckpt.formats.safe_reading import check
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -316,8 +316,8 @@ MEMORY = """
 import resource
 from functools import partial
 import wandb_ckpt
-from wandb_ckpt._diff import compare
-from wandb_ckpt._untrusted import check
+from wandb_ckpt.browsing.diff import compare
+from wandb_ckpt.formats.safe_reading import check
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

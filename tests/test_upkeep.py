@@ -19,9 +19,11 @@ import wandb_ckpt
 from proxy import Proxy
 from scripts import run_script
 from training import Seen, contents, fit, logs_of, versions
-from wandb_ckpt import _upkeep, _versions
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.publishing import retention
+from wandb_ckpt.wandb_api import versions as own_versions
+from wandb_ckpt.wandb_api.errors import UnreachableError
 
 NAN = float("nan")
 
@@ -29,7 +31,7 @@ NAN = float("nan")
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Old versions go at once; how long they stay for late readers is seen by the test of a hundred checkpoints."""
-    monkeypatch.setattr(_upkeep, "GRACE", 0.1)
+    monkeypatch.setattr(retention, "GRACE", 0.1)
 
 
 @pytest.fixture
@@ -127,12 +129,12 @@ def test_an_alias_that_comes_in_the_last_moment(start_run: Any, tmp_path: Path) 
     """When another client moves `best` to a version that is just being deleted, W&B keeps it, with its aliases."""
     run = start_run()
     fit(keras, [logs_of(keras, [2.0, 1.0]), WandbModelCheckpoint("m.keras")])
-    first, _ = _versions.logged(run, f"run_{run.id}_model")
+    first, _ = own_versions.logged(run, f"run_{run.id}_model")
     theirs = wandb.Api().artifact(first.ref)
     theirs.aliases.append("best")
     theirs.save()
-    with pytest.raises(_versions.UnreachableError, match="aliases"):
-        _versions.remove(first.artifact)
+    with pytest.raises(UnreachableError, match="aliases"):
+        own_versions.remove(first.artifact)
     assert versions(run.path, tmp_path / "fetched")[0].aliases == {"epoch_0", "best"}
 
 
@@ -249,8 +251,8 @@ def test_best_moves_and_goes_while_it_is_fetched(proxy: Proxy, start_run: Any, t
 
 def test_late_readers_have_some_time(monkeypatch: pytest.MonkeyPatch, train: Any) -> None:
     """A version that may go stays for the time that who has just found it as `best` needs."""
-    monkeypatch.setattr(_upkeep, "GRACE", 600.0)
-    monkeypatch.setattr(_upkeep, "PATIENCE", 2.0)
+    monkeypatch.setattr(retention, "GRACE", 600.0)
+    monkeypatch.setattr(retention, "PATIENCE", 2.0)
     assert numbers(train([3.0, 2.0, 1.0], max_to_keep=1)) == [0, 1, 2]
 
 
@@ -442,7 +444,7 @@ def test_a_hundred_checkpoints(
     start_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_only: bool
 ) -> None:
     """Exactly the promised versions are left, and `best` always gives a second process the right bytes."""
-    monkeypatch.setattr(_upkeep, "GRACE", 3.0)
+    monkeypatch.setattr(retention, "GRACE", 3.0)
     run, values, folder = start_run(), up_and_down(improves=best_only), tmp_path / "out"
     ref = f"{run.entity}/{run.project}/run_{run.id}_model:best"
     arguments = [ref, tmp_path / "read", tmp_path / "results", tmp_path / "stop"]

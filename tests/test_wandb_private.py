@@ -13,7 +13,10 @@ import wandb
 
 import wandb_ckpt
 from scripts import ran
-from wandb_ckpt import _artifact, _wandb_private
+from wandb_ckpt.outbox import run_folder
+from wandb_ckpt.wandb_api import private
+from wandb_ckpt.wandb_api.artifacts import _what_settling_met
+from wandb_ckpt.wandb_api.errors import LostError
 
 PACKAGE = Path(wandb_ckpt.__file__).parent
 
@@ -37,20 +40,20 @@ def test_a_run_that_is_finished(start_run: Any) -> None:
     assert run._is_finished is True
     with pytest.raises(wandb.errors.UsageError, match="is finished") as refused:
         run.log_artifact(wandb.Artifact("m", type="model"))
-    assert _wandb_private.says_finished(refused.value, run)
-    assert _wandb_private.says_finished(wandb.errors.UsageError("in other words"), run)
+    assert private.says_finished(refused.value, run)
+    assert private.says_finished(wandb.errors.UsageError("in other words"), run)
     run._is_finished = False
-    assert _wandb_private.says_finished(refused.value, run)
-    assert not _wandb_private.says_finished(wandb.errors.UsageError("in other words"), run)
+    assert private.says_finished(refused.value, run)
+    assert not private.says_finished(wandb.errors.UsageError("in other words"), run)
 
 
 def test_an_upload_that_is_given_up() -> None:
     """wandb's own error for it has the name by which it is known, wherever it is defined."""
     from wandb.sdk.mailbox import HandleAbandonedError
 
-    assert _wandb_private.says_given_up(HandleAbandonedError())
-    assert _artifact._what_settling_met(HandleAbandonedError()) is _artifact.LostError
-    assert not _wandb_private.says_given_up(ValueError("refused"))
+    assert private.says_given_up(HandleAbandonedError())
+    assert _what_settling_met(HandleAbandonedError()) is LostError
+    assert not private.says_given_up(ValueError("refused"))
 
 
 def test_a_download_past_the_cache_leaves_the_cache_as_it_was(start_run: Any, tmp_path: Path) -> None:
@@ -63,10 +66,10 @@ def test_a_download_past_the_cache_leaves_the_cache_as_it_was(start_run: Any, tm
     artifact.download(root=tmp_path / "fetched", skip_cache=True)
     cache = artifact.manifest.storage_policy._cache
     assert cache._override_cache_path is not None, "wandb puts it back itself: forget_download is needed no more"
-    _wandb_private.forget_download(artifact)
+    private.forget_download(artifact)
     assert cache._override_cache_path is None
     del cache._override_cache_path
-    _wandb_private.forget_download(artifact)
+    private.forget_download(artifact)
     assert not hasattr(cache, "_override_cache_path")
     cache._override_cache_path = None
 
@@ -75,9 +78,9 @@ def test_the_folders_of_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
     """All three are known; one that can't be asked for is left out."""
     from wandb import env
 
-    assert set(_wandb_private.folders()) == {"staging", "cache", "downloads"}
+    assert set(private.folders()) == {"staging", "cache", "downloads"}
     monkeypatch.delattr(env, "get_data_dir")
-    assert set(_wandb_private.folders()) == {"cache", "downloads"}
+    assert set(private.folders()) == {"cache", "downloads"}
 
 
 def test_a_runs_folder_is_told_by_its_log(start_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,10 +88,10 @@ def test_a_runs_folder_is_told_by_its_log(start_run: Any, tmp_path: Path, monkey
     (tmp_path / "elsewhere").mkdir()
     run = start_run(mode="offline", dir=".")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    folder = _wandb_private.opened_in(Path(Path(run.settings.sync_dir).name))
+    folder = private.opened_in(Path(Path(run.settings.sync_dir).name))
     run.finish()
     assert folder.is_dir()
-    assert not _wandb_private.is_synced(folder)
+    assert not run_folder.is_synced(folder)
 
 
 def catalogue(texts: dict[str, str]) -> bytes:
@@ -114,7 +117,7 @@ def test_a_full_disk_under_another_locale(tmp_path: Path) -> None:
 import ctypes, errno, locale, os
 ctypes.CDLL(None).bindtextdomain(b"libc", {str(tmp_path).encode()!r})
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
-from wandb_ckpt._wandb_private import says_no_room
+from wandb_ckpt.wandb_api.private import says_no_room
 try:
     with open("/dev/full", "w") as full:
         full.write("x")
@@ -128,6 +131,6 @@ except OSError as error:
 
 def test_an_error_without_a_number() -> None:
     """wandb raises some of Python's own errors with words only."""
-    assert _wandb_private.says_no_room(OSError("write: disk quota exceeded"))
-    assert _wandb_private.says_no_room(OSError(errno.EDQUOT, "in whatever words"))
-    assert not _wandb_private.says_no_room(OSError(errno.EACCES, "permission denied"))
+    assert private.says_no_room(OSError("write: disk quota exceeded"))
+    assert private.says_no_room(OSError(errno.EDQUOT, "in whatever words"))
+    assert not private.says_no_room(OSError(errno.EACCES, "permission denied"))

@@ -5,7 +5,6 @@ Keras 3, or legacy tf_keras where `TF_USE_LEGACY_KERAS=1` is set. `wandb_ckpt.ke
 `wandb_ckpt.tf_keras` name one of them explicitly. Nothing heavy is imported before a name is used.
 """
 
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from wandb_ckpt.errors import (
     RestoreError,
     WandbCkptError,
 )
+from wandb_ckpt.family import default_family
 
 if sys.platform == "win32":
     # Before anything asks whether a process lives: there, os.kill(pid, 0) ends it.
@@ -28,10 +28,10 @@ if sys.platform == "win32":
     )
 
 if TYPE_CHECKING:
-    from wandb_ckpt._checkpoint import Checkpoint
-    from wandb_ckpt._publisher import Outcome
-    from wandb_ckpt._restore import download, load_model, restore
+    from wandb_ckpt.checkpoint import Checkpoint
     from wandb_ckpt.keras import WandbModelCheckpoint
+    from wandb_ckpt.publishing.publisher import Outcome
+    from wandb_ckpt.restoring.restore import download, load_model, restore
 
 __all__ = [
     "ArgumentError",
@@ -50,22 +50,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checkpoint": "_checkpoint",
-    "Outcome": "_publisher",
-    "download": "_restore",
-    "load_model": "_restore",
-    "restore": "_restore",
+    "Checkpoint": "checkpoint",
+    "Outcome": "publishing.publisher",
+    "download": "restoring.restore",
+    "load_model": "restoring.restore",
+    "restore": "restoring.restore",
 }
 
 
-def _family() -> str:
-    """Returns the module of the Keras that `tensorflow.keras` is."""
-    # The values that TensorFlow 2.16+ itself takes for "yes" (tensorflow/python/util/lazy_loader.py).
-    return "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") in ("true", "True", "1") else "keras"
-
-
 def _home(name: str) -> str | None:
-    return _family() if name == "WandbModelCheckpoint" else _HOMES.get(name)
+    return default_family() if name == "WandbModelCheckpoint" else _HOMES.get(name)
 
 
 def __getattr__(name: str) -> Any:

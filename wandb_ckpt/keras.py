@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from wandb_ckpt._background import Pictures, SaverThread
-from wandb_ckpt._callback import PublishingMixin
-from wandb_ckpt._keeping import Keeping
+from wandb_ckpt.callback.mixin import PublishingMixin
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.policy.keeping import Keeping
+from wandb_ckpt.saving.background import Pictures, SaverThread
 
 if TYPE_CHECKING:
-    import wandb
+    from wandb_ckpt.wandb_api.types import Run
 
 __all__ = ["WandbModelCheckpoint"]
 
@@ -108,7 +108,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         save_freq: Literal["epoch"] | int = "epoch",
         initial_value_threshold: float | None = None,
         *,
-        run: "wandb.Run | None" = None,
+        run: "Run | None" = None,
         artifact_name: str | None = None,
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -163,7 +163,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
         return keras.__version__, keras.backend.backend()
 
     def _family_pictures(self, saver: SaverThread) -> Pictures:
-        from wandb_ckpt._picture import ModelPictures
+        from wandb_ckpt.saving.model_copy import ModelPictures
 
         return ModelPictures(self.model, saver)
 

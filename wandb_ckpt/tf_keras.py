@@ -5,23 +5,21 @@ from datetime import timedelta
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal
 
-try:
-    import tf_keras
-except ImportError as error:
-    raise ImportError("wandb_ckpt.tf_keras needs the tf-keras package: pip install 'wandb-ckpt[tf-keras]'") from error
-
-from wandb_ckpt._background import CannotPictureError, Pictures, SaverThread
-from wandb_ckpt._callback import PublishingMixin
-from wandb_ckpt._keeping import Keeping
+from wandb_ckpt.callback.mixin import PublishingMixin
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.family import import_family
+from wandb_ckpt.policy.keeping import Keeping
+from wandb_ckpt.saving.background import CannotPictureError, Pictures, SaverThread
 
 if TYPE_CHECKING:
-    import wandb
+    from wandb_ckpt.wandb_api.types import Run
 
 __all__ = ["WandbModelCheckpoint"]
 
+tf_keras = import_family("tf_keras")
 
-class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+
+class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):  # type: ignore[misc,name-defined]
     """Saves the model or its weights as `tf_keras.callbacks.ModelCheckpoint` does, and publishes every save on W&B.
 
     Everything that `wandb_ckpt.keras.WandbModelCheckpoint` says holds here too, with these differences, which are
@@ -74,7 +72,7 @@ class WandbModelCheckpoint(PublishingMixin, tf_keras.callbacks.ModelCheckpoint):
         initial_value_threshold: float | None = None,
         *,
         options: Any = None,
-        run: "wandb.Run | None" = None,
+        run: "Run | None" = None,
         artifact_name: str | None = None,
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,

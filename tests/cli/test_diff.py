@@ -11,7 +11,7 @@ import pytest
 
 from terminal import Trained
 from training import X, Y, model_of
-from wandb_ckpt._layers import LayerChange, compare_layers
+from wandb_ckpt.formats.layer_changes import LayerChange, compare_layers
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")

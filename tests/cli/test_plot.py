@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from terminal import Trained
-from wandb_ckpt._plot import Curve, draw
+from wandb_ckpt.browsing.plot import Curve, draw
 
 VALUES = st.floats(allow_nan=False, allow_infinity=False)
 POINTS = st.lists(st.tuples(st.integers(0, 500), VALUES), min_size=1, max_size=30, unique_by=lambda point: point[0])

@@ -11,7 +11,7 @@ import wandb
 
 from terminal import Trained
 from training import fit, logs_of
-from wandb_ckpt import _pruning
+from wandb_ckpt.browsing import pruning
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 # The best is the fourth, the second best the second.
@@ -130,10 +130,10 @@ def test_a_name_of_the_users_belongs_to_the_run_that_logged_last(command: Any, s
 
 def test_what_is_taken_while_the_user_thinks_stays(model: str) -> None:
     """A version that gets an alias, or is deleted, between the plan and the deletion is left alone, and told."""
-    plan = _pruning.plan(model, newest=1)
+    plan = pruning.plan(model, newest=1)
     named(f"{model}:v1", "prod")
     wandb.Api().artifact(f"{model}:v2").delete(delete_aliases=True)
-    done = {deletion.version.version: deletion.reason for deletion in _pruning.carry_out(plan)}
+    done = {deletion.version.version: deletion.reason for deletion in pruning.carry_out(plan)}
     assert done == {"v0": "", "v1": "it is kept meanwhile: alias 'prod'", "v2": "it was gone already", "v4": ""}
     assert versions(model) == ["v1", "v3", "v5"]
 

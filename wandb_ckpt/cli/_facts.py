@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt.cli._output import number
 
 if TYPE_CHECKING:
-    from wandb_ckpt._listing import Version
-    from wandb_ckpt._record import Draft
+    from wandb_ckpt.browsing.listing import Version
+    from wandb_ckpt.outbox.record import Draft
 
 
 def value_of(version: "Version | Draft[Any]") -> str:

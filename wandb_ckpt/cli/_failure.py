@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import click
 
-from wandb_ckpt._wandb_private import NO_HOME, has_home
 from wandb_ckpt.cli._output import safe
 from wandb_ckpt.errors import WandbCkptError
+from wandb_ckpt.wandb_api.private import NO_HOME, has_home
 
 
 class Failure(click.ClickException):

@@ -8,8 +8,8 @@ from wandb_ckpt.cli._failure import Failure, in_one_line
 from wandb_ckpt.cli._output import Column, flat, number, say, say_aside, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt._diff import Change, Difference
-    from wandb_ckpt._layers import LayerChange
+    from wandb_ckpt.browsing.diff import Change, Difference
+    from wandb_ckpt.formats.layer_changes import LayerChange
 
 _METADATA = (Column("METADATA", fold=True), Column("FIRST", fold=True), Column("SECOND", fold=True))
 _FILES = (Column("FILE", fold=True), Column("FIRST", right=True), Column("SECOND", right=True))
@@ -40,7 +40,7 @@ def command(context: click.Context, first: str, second: str) -> None:
     are those of diff(1): 0 when nothing differs, 1 when something does, 2 for trouble.
     """
     with in_one_line(Trouble):
-        from wandb_ckpt._diff import compare
+        from wandb_ckpt.browsing.diff import compare
 
         found = compare(first, second)
     if not found:

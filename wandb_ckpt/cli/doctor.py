@@ -37,7 +37,7 @@ def command(filepath: str | None, **arguments: Any) -> None:
     Exit code 1 when something is wrong.
     """
     with in_one_line():
-        from wandb_ckpt._doctor import Intention, examine
+        from wandb_ckpt.cli._checks import Intention, examine
 
         findings = list(examine(None if filepath is None else Intention(filepath=filepath, **arguments)))
     say_table(_COLUMNS, [(finding.name, finding.state, finding.text) for finding in findings])

@@ -10,7 +10,7 @@ from wandb_ckpt.cli._failure import in_one_line
 from wandb_ckpt.cli._output import Column, age, say_aside, say_json, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt._listing import Model, Project, Version
+    from wandb_ckpt.browsing.listing import Model, Project, Version
 
 _PROJECTS = (Column("PROJECT", fold=True), Column("AGE", right=True))
 _MODELS = (
@@ -40,7 +40,7 @@ def command(path: str, as_json: bool) -> None:
     PATH is nothing or ENTITY/ for projects, [ENTITY/]PROJECT for models, [ENTITY/]PROJECT/NAME for versions.
     """
     with in_one_line():
-        from wandb_ckpt._listing import browse
+        from wandb_ckpt.browsing.listing import browse
 
         found = browse(path)
     if as_json:

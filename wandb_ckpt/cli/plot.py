@@ -13,8 +13,8 @@ from wandb_ckpt.cli._output import number, safe, say, say_aside
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wandb_ckpt._listing import Version
-    from wandb_ckpt._plot import Curve
+    from wandb_ckpt.browsing.listing import Version
+    from wandb_ckpt.browsing.plot import Curve
 
 _HEIGHT = 15
 
@@ -28,7 +28,7 @@ def command(name: str, png: Path | None) -> None:
     NAME is [ENTITY/]PROJECT/NAME. A PNG needs matplotlib: pip install 'wandb-ckpt[plot]'.
     """
     with in_one_line():
-        from wandb_ckpt._listing import list_versions
+        from wandb_ckpt.browsing.listing import list_versions
 
         versions = list_versions(name)
     curve = _curve(name, versions)
@@ -37,7 +37,7 @@ def command(name: str, png: Path | None) -> None:
         _draw(curve, title)
     else:
         with in_one_line():
-            from wandb_ckpt._plot import write_png
+            from wandb_ckpt.browsing.plot import write_png
 
             write_png(curve, png, title)
         say(str(png))
@@ -47,7 +47,7 @@ def command(name: str, png: Path | None) -> None:
 
 def _curve(name: str, versions: "Sequence[Version]") -> "Curve":
     """Returns the values of what the newest version with a value monitors."""
-    from wandb_ckpt._plot import Curve
+    from wandb_ckpt.browsing.plot import Curve
 
     valued = [(version, version.checkpoint) for version in reversed(versions) if version.checkpoint.value is not None]
     if not valued:
@@ -63,7 +63,7 @@ def _curve(name: str, versions: "Sequence[Version]") -> "Curve":
 
 
 def _draw(curve: "Curve", title: str) -> None:
-    from wandb_ckpt._plot import draw
+    from wandb_ckpt.browsing.plot import draw
 
     say(title)
     braille = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -10,8 +10,8 @@ from wandb_ckpt.cli._failure import Failure, in_one_line
 from wandb_ckpt.cli._output import Column, safe, say, say_aside, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt._listing import Version
-    from wandb_ckpt._pruning import Plan
+    from wandb_ckpt.browsing.listing import Version
+    from wandb_ckpt.browsing.pruning import Plan
 
 _COLUMNS = (
     Column("VERSION"),
@@ -49,7 +49,7 @@ def command(
     if keep_last is None and keep_best is None:
         raise click.UsageError("Say how many to keep: --keep-last N, --keep-best K, or both.")
     with in_one_line():
-        from wandb_ckpt._pruning import plan
+        from wandb_ckpt.browsing.pruning import plan
 
         found = plan(name, keep_last or 0, keep_best or 0, mode)
     say_table(_COLUMNS, [_row(version, found) for version in found.versions])
@@ -65,7 +65,7 @@ def command(
 
 def _carry_out(found: "Plan") -> None:
     with in_one_line():
-        from wandb_ckpt._pruning import carry_out
+        from wandb_ckpt.browsing.pruning import carry_out
 
         done = []
         for deletion in carry_out(found):

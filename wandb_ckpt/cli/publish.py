@@ -10,7 +10,8 @@ from wandb_ckpt.cli._failure import Failure, in_one_line
 from wandb_ckpt.cli._output import Column, age, say, say_aside, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt._pending import Attempt, Pending
+    from wandb_ckpt.outbox.pending import Pending
+    from wandb_ckpt.publishing.leftovers import Attempt
 
 _COLUMNS = (
     Column("RUN", fold=True),
@@ -38,9 +39,11 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | No
     looked at (./wandb, or WANDB_DIR).
     """
     with in_one_line():
-        from wandb_ckpt import _pending
+        from wandb_ckpt.outbox.pending import find
+        from wandb_ckpt.publishing.leftovers import publish
+        from wandb_ckpt.wandb_api.run import wandb_folder
 
-        found = [pending.within(**place) for pending in _pending.find(*paths)]
+        found = [pending.within(**place) for pending in find(*(paths or (wandb_folder(),)))]
     if not found:
         say_aside("Nothing is pending here.")
         return
@@ -51,7 +54,7 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | No
     if not yes:
         click.confirm(f"Publish {len(ready)} of them?", abort=True)
     with in_one_line():
-        failed = [attempt for attempt in _pending.publish(ready) if not _say(attempt)]
+        failed = [attempt for attempt in publish(ready) if not _say(attempt)]
     if failed:
         raise Failure(f"{len(failed)} of {len(ready)} checkpoints are still pending.")
 

@@ -10,8 +10,8 @@ from wandb_ckpt.cli._failure import in_one_line
 from wandb_ckpt.cli._output import Column, age, flat, number, say, say_facts, say_json, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt._checkpoint import Checkpoint
-    from wandb_ckpt._listing import Details
+    from wandb_ckpt.browsing.listing import Details
+    from wandb_ckpt.checkpoint import Checkpoint
 
 _FILES = (Column("FILE", fold=True), Column("SIZE", right=True), Column("DIGEST", fold=True))
 
@@ -25,7 +25,7 @@ def command(ref: str, as_json: bool) -> None:
     REF is such as digits/run_3j2t0k7n_model:best, or entity/project/name:v3.
     """
     with in_one_line():
-        from wandb_ckpt._listing import look_up
+        from wandb_ckpt.browsing.listing import look_up
 
         details = look_up(ref)
     if as_json:
@@ -74,8 +74,8 @@ def _saved_by(checkpoint: "Checkpoint") -> str:
 
 
 def _users_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    from wandb_ckpt._artifact import OUR_KEYS
-    from wandb_ckpt._listing import flattened
+    from wandb_ckpt.browsing.listing import flattened
+    from wandb_ckpt.policy.metadata import OUR_KEYS
 
     ours = OUR_KEYS if metadata.get("monitor") and "saved_at" in metadata else ()  # others may use these names, too
     return flattened({name: value for name, value in metadata.items() if name not in ours})

@@ -1,0 +1,198 @@
+"""Takes a run's training up again: its own newest checkpoint, put into a model; what was left, to be published."""
+
+import logging
+import shutil
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandb_ckpt import locks
+from wandb_ckpt.checkpoint import Checkpoint, Moment, finite_scalar, format_of, moment
+from wandb_ckpt.errors import RestoreError
+from wandb_ckpt.formats.safe_reading import check
+from wandb_ckpt.outbox.record import Record
+from wandb_ckpt.publishing.target import Destination
+from wandb_ckpt.restoring.download import Fetched, fetch_version, kept
+from wandb_ckpt.restoring.finite import not_finite_in
+from wandb_ckpt.restoring.restore import restore_fetched
+from wandb_ckpt.saving import seeds
+from wandb_ckpt.saving.atomic import link_tree
+from wandb_ckpt.wandb_api.api import ask
+from wandb_ckpt.wandb_api.artifacts import keep_record
+from wandb_ckpt.wandb_api.errors import UnreachableError
+from wandb_ckpt.wandb_api.run import pending_of
+from wandb_ckpt.wandb_api.versions import OwnVersion, logged
+
+if TYPE_CHECKING:
+    from wandb_ckpt.wandb_api.types import Run
+
+logger = logging.getLogger("wandb_ckpt")
+
+
+def restore_newest(model: Any, run: "Run", destination: Destination, near: Path) -> Checkpoint | None:
+    """Puts the run's newest checkpoint into a model, with the states of its seed generators.
+
+    Args:
+        model: A built model; see `restoring.restore.check_model`.
+        run: The run.
+        destination: Where the callback's checkpoints go.
+        near: The folder in which the callback saves: what is there and whole is not downloaded.
+
+    Returns:
+        The checkpoint; `None` where there is none yet.
+
+    Raises:
+        RestoreError: W&B can't be asked, or the checkpoint can't be trained on from.
+        DamagedCheckpointError: A downloaded file is not what the manifest says.
+    """
+    folder = destination.folder / "resumed"
+    try:
+        fetched = _fetch_newest(run, destination.name, folder, near)
+        if fetched is None:
+            return None
+        checkpoint = _restore(model, fetched)
+        if layer := not_finite_in(fetched.path, checkpoint.format):
+            _warn_of_not_finite(fetched, layer, _newest_finite(run, destination.name, folder / "earlier"))
+        return checkpoint
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def epoch_after(checkpoint: Checkpoint) -> int:
+    """Returns the epoch to go on with: the next one, or the same one again for a checkpoint from within it.
+
+    >>> epoch_after(Checkpoint(path="m.keras", format="keras", epoch=2, monitor="loss"))
+    3
+    >>> epoch_after(Checkpoint(path="m.keras", format="keras", epoch=2, batch=100, monitor="loss"))
+    2
+    """
+    epoch = checkpoint.epoch or 0
+    return epoch + 1 if checkpoint.batch is None else epoch
+
+
+def take_over(run: "Run", name: str) -> tuple[Record, ...]:
+    """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
+
+    Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
+    snapshots are left to `wandb sync`.
+    """
+    pending = () if run.offline else pending_of(run, name)
+    left = [each.record for each in pending if each.hold is None and _is_whole(each.record)]
+    try:
+        versions = ask(partial(logged, run, name)) if left else []
+    except UnreachableError as error:
+        logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
+        return ()
+    taken = tuple(record for record in left if _is_newer(record, versions))
+    for record in taken:
+        locks.hold(record.draft.snapshot.root)
+        keep_record(record.draft.with_run(run), record.digest)  # from now on it is this process's
+    return taken
+
+
+# ---- what is newest ----------------------------------------------------------------------------------------
+
+
+def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | None:
+    records = _records(run, name)
+    versions = _versions_of(run, name)
+    newest = max(versions, key=lambda version: version.candidate.age, default=None)
+    record = max(records, key=_moment_of, default=None)
+    if record is not None and _is_newer(record, versions):
+        try:
+            # A second name for its bytes, because the first one goes as soon as it is published.
+            link_tree(record.draft.snapshot.base, folder)
+            return kept(record, folder)
+        except OSError:
+            if _is_whole(record):
+                raise
+            # It was published meanwhile, and went from this disk.
+            shutil.rmtree(folder, ignore_errors=True)
+            return _fetch_newest(run, name, folder, near)
+    return None if newest is None else fetch_version(newest.artifact, folder, near=near)
+
+
+def _records(run: "Run", name: str) -> list[Record]:
+    return [each.record for each in pending_of(run, name) if _is_whole(each.record)]
+
+
+def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
+    try:
+        return [] if run.offline else logged(run, name)
+    except UnreachableError as error:
+        raise RestoreError(
+            f"W&B can't say what the run {run.id} has: {error}. Nothing was restored. Call resume again when it can; "
+            "without it, training begins anew."
+        ) from error
+
+
+def _is_newer(record: Record, versions: Sequence[OwnVersion]) -> bool:
+    return all(_moment_of(record) > version.candidate.moment for version in versions)
+
+
+def _moment_of(record: Record) -> Moment:
+    return moment(record.draft.checkpoint.to_metadata())
+
+
+# ---- whether it is finite ------------------------------------------------------------------------------------
+
+
+def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
+    logger.warning(
+        "%s has NaN or infinite values, such as in %s, and so has the model now. The newest checkpoint of this run "
+        "without any is: %s. To train on from it, call wandb_ckpt.restore(model, ref) with it, and pass fit the "
+        "initial_epoch after its own.",
+        fetched.ref,
+        layer,
+        finite,
+    )
+
+
+def _newest_finite(run: "Run", name: str, folder: Path) -> str:
+    """Returns the newest checkpoint without NaN. What became NaN stays so: only a few checkpoints are downloaded."""
+    try:
+        kept_here = [
+            (_moment_of(record), partial(kept, record, record.draft.snapshot.base)) for record in _records(run, name)
+        ]
+        versions = [
+            (version.candidate.moment, partial(_fetch_aside, version, folder)) for version in _versions_of(run, name)
+        ]
+        fetches = [fetch for _, fetch in sorted([*kept_here, *versions], key=lambda pair: pair[0])]
+        first = bisect_left(fetches, True, key=_is_not_finite)
+        return fetches[first - 1]().ref if first else "none"
+    except Exception:
+        # The model is restored, whatever is wrong with another checkpoint.
+        logger.debug("Looking for a checkpoint without NaN failed", exc_info=True)
+        return "not known, for not all could be looked at"
+
+
+def _fetch_aside(version: OwnVersion, folder: Path) -> Fetched:
+    place = folder / version.artifact.version
+    return fetch_version(version.artifact, place, near=place)
+
+
+def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
+    found = fetch()
+    form = format_of(found.path.name, is_folder=found.path.is_dir())
+    check(found.path, form, found.ref)
+    return not_finite_in(found.path, form) is not None
+
+
+# ---- its files ---------------------------------------------------------------------------------------------
+
+
+def _is_whole(record: Record) -> bool:
+    return all(file.is_unchanged() for file in record.draft.snapshot.files)
+
+
+def _restore(model: Any, fetched: Fetched) -> Checkpoint:
+    if finite_scalar(fetched.metadata.get("epoch")) is None:
+        raise RestoreError(
+            f"{fetched.ref} does not say its epoch, as versions that wandb_ckpt logs do. Put it into the model with "
+            f"wandb_ckpt.restore(model, {fetched.ref!r}), and pass fit the initial_epoch that you know."
+        )
+    checkpoint = restore_fetched(model, fetched)
+    seeds.put_back(model, checkpoint.seeds)
+    return checkpoint

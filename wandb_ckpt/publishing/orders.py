@@ -1,0 +1,139 @@
+"""Orders: how saves are to be published, carried out now or once they are made in the background."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandb_ckpt.checkpoint import Checkpoint
+from wandb_ckpt.outbox.record import Draft
+from wandb_ckpt.outbox.snapshot import Snapshot, freeze
+from wandb_ckpt.publishing.publisher import Publisher
+from wandb_ckpt.publishing.target import Destination
+from wandb_ckpt.saving.observer import LaterSave, Save
+from wandb_ckpt.wandb_api.artifacts import Publication, keep_record
+from wandb_ckpt.wandb_api.errors import words
+
+if TYPE_CHECKING:
+    from wandb_ckpt.wandb_api.types import Run
+
+logger = logging.getLogger("wandb_ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How one save is to be published.
+
+    Attributes:
+        index: The checkpoint's number with the publisher.
+        place: Where the parent saves it, absolute.
+        best: The best value before it.
+        parents_best: What the parent had as the best value before it.
+    """
+
+    index: int
+    run: "Run"
+    destination: Destination
+    checkpoint: Checkpoint
+    place: Path
+    aliases: tuple[str, ...]
+    best: float | None
+    parents_best: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A checkpoint that came to nothing.
+
+    Attributes:
+        best: The best value without it.
+        parents_best: What the parent has to go on with as its best value.
+    """
+
+    checkpoint: Checkpoint
+    best: float | None
+    parents_best: Any
+
+
+class Orders:
+    """Carries out orders, and owns what came to nothing until the training thread takes it.
+
+    Args:
+        publisher: What publishes snapshots.
+        template: The file name that the user gave, with its placeholders.
+        metadata: The user's own metadata.
+        shard: `"layer"` when versions are to be in shards.
+        copies: Whether what was saved is to be copied, because something else writes to it in place.
+    """
+
+    def __init__(
+        self, publisher: Publisher, template: str, metadata: Mapping[str, Any], *, shard: str | None, copies: bool
+    ) -> None:
+        self._publisher = publisher
+        self._template, self._metadata, self._shard, self._copies = template, metadata, shard, copies
+        self._lost: deque[Lost] = deque()
+
+    def carry_out_later(self, later: LaterSave, order: Order | None) -> None:
+        """Makes a save and publishes it; in the background. Never raises."""
+        try:
+            save = later.carry_out()
+        except Exception as error:
+            logger.debug("Saving %s failed", later.path, exc_info=True)
+            reason = f"it could not be saved in the background: {words(error)}"
+            if order is None:
+                logger.warning("%s: %s", later.path, reason)
+            else:
+                self._give_up(order, reason, order.parents_best)
+        else:
+            self.carry_out(save, order)
+
+    def carry_out(self, save: Save, order: Order | None) -> None:
+        """Publishes a save, or without an order forgets it. Never raises."""
+        if order is None:
+            save.forget()
+            return
+        try:
+            snapshot = self._freeze(save, order)
+        except Exception as error:
+            logger.debug("Keeping %s failed", save.path, exc_info=True)
+            save.forget()
+            reason = f"it could not be kept for publishing: {words(error)}"
+            self._give_up(order, reason, order.checkpoint.value)
+        else:
+            self._submit(order, snapshot)
+
+    def take_lost(self) -> Iterator[Lost]:
+        """Yields what came to nothing since the last call, the newest first."""
+        while self._lost:
+            yield self._lost.pop()
+
+    def _freeze(self, save: Save, order: Order) -> Snapshot:
+        if save.is_remote:
+            raise OSError("it is in a remote store: only checkpoints on this disk are published")
+        home = order.destination.new_folder()
+        return freeze(save, home, note=lambda snapshot: keep_record(self._draft(order, snapshot)), copy=self._copies)
+
+    def _submit(self, order: Order, snapshot: Snapshot) -> None:
+        if order.checkpoint.is_best:
+            order.destination.keep_best(order.checkpoint.best)
+        self._publisher.submit(order.index, self._draft(order, snapshot), order.destination.earlier.ask)
+
+    def _draft(self, order: Order, snapshot: Snapshot) -> Publication:
+        return Draft(
+            order.run,
+            order.destination.name,
+            order.checkpoint,
+            order.place,
+            snapshot,
+            order.aliases,
+            self._metadata,
+            self._template,
+            order.destination.epoch_key,
+            self._shard,
+        )
+
+    def _give_up(self, order: Order, reason: str, parents_best: Any) -> None:
+        self._lost.append(Lost(order.checkpoint, order.best, parents_best))
+        self._publisher.fail(order.index, reason)

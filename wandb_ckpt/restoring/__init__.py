@@ -1,0 +1,1 @@
+"""Downloads versions, checks them, and puts them into models."""

@@ -1,0 +1,1 @@
+"""Everything that is asked of wandb: no other package imports it."""

@@ -1,0 +1,69 @@
+"""What W&B has of one artifact, and where its aliases belong when checkpoints come late."""
+
+from dataclasses import replace
+
+import wandb
+
+from wandb_ckpt.checkpoint import moment
+from wandb_ckpt.wandb_api.artifacts import Publication, correct_facts, log, settle
+from wandb_ckpt.wandb_api.versions import best_value
+
+
+class Standing:
+    """The versions of one artifact, and the checkpoints that come late among them.
+
+    However late a checkpoint comes, `best` stays on a version that is better, and `latest` and all other aliases on
+    one that was saved later.
+
+    Args:
+        api: An API for the server.
+        path: `entity/project/name`.
+    """
+
+    def __init__(self, api: "wandb.Api", path: str) -> None:
+        self._api, self._path = api, path
+        found = api.artifacts("model", path) if api.artifact_collection_exists(path, "model") else ()
+        self._versions = [version for version in found if version.state == "COMMITTED"]
+
+    def version_with(self, digest: str) -> "wandb.Artifact | None":
+        """Returns the version whose bytes have that digest."""
+        return next((version for version in self._versions if version.digest == digest), None)
+
+    def publish(self, publication: Publication, artifact: "wandb.Artifact") -> str:
+        """Logs an artifact unless W&B has it, and returns the version, such as `v3`.
+
+        Raises:
+            RefusedError: W&B refuses it; also ValueError, TypeError and PermissionError.
+        """
+        publication = self._as_of_now(publication)
+        known = self.version_with(artifact.digest)
+        if known is not None:
+            _add_aliases(known, tuple(alias for alias in publication.aliases if alias != "latest"))
+            correct_facts(known, publication)
+            return known.version
+        version = settle(log(publication.run, publication, artifact), publication)
+        self._versions.append(self._api.artifact(f"{self._path}:{version}"))
+        return version
+
+    def put_latest_back(self) -> None:
+        """Gives `latest` to what was saved last; W&B gives it to what was logged last."""
+        if self._versions:
+            newest = max(self._versions, key=lambda version: moment(version.metadata))
+            newest = self._api.artifact(f"{self._path}:{newest.version}")
+            _add_aliases(newest, ("latest",))
+
+    def _as_of_now(self, publication: Publication) -> Publication:
+        """Returns the publication without the aliases that belong to versions which are newer, or better."""
+        saved = moment(publication.checkpoint.to_metadata())
+        newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
+        taken = {alias for aliases in newer for alias in aliases} - {"best"}
+        aliases = tuple(alias for alias in publication.aliases if alias not in taken)
+        best = best_value(publication.run, publication.name, publication.checkpoint.monitor)
+        return replace(publication, aliases=aliases).beside(best)
+
+
+def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:
+    missing = [alias for alias in aliases if alias not in version.aliases]
+    if missing:
+        version.aliases = [*version.aliases, *missing]
+        version.save()

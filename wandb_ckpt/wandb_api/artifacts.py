@@ -1,0 +1,190 @@
+"""Turns a checkpoint into a wandb artifact, logs it, and waits until its version is committed."""
+
+import logging
+from pathlib import Path
+from typing import Any, TypeAlias
+from zipfile import BadZipFile
+
+import wandb
+from wandb.errors import UsageError
+
+from wandb_ckpt.checkpoint import finite_scalar, moment
+from wandb_ckpt.locks import this_process
+from wandb_ckpt.outbox.record import Draft, Record, write_record
+from wandb_ckpt.policy.best import BestTracker
+from wandb_ckpt.policy.description import describe
+from wandb_ckpt.policy.metadata import SHARD_KEY, TEMPLATE_KEY
+from wandb_ckpt.wandb_api import private
+from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError, words
+from wandb_ckpt.wandb_api.run import run_facts
+
+logger = logging.getLogger("wandb_ckpt")
+
+
+# A version that the run of this very process is to log.
+Publication: TypeAlias = "Draft[wandb.Run]"
+
+
+def keep_record(publication: Publication, digest: str = "") -> None:
+    """Writes down beside the snapshot what version it is to become, should this process not live to see it.
+
+    Args:
+        digest: The artifact's, once it is known: it tells later whether W&B has the version.
+    """
+    draft = publication.with_run(run_facts(publication.run))
+    try:
+        write_record(Record(draft, this_process(), digest))
+    except OSError as error:
+        place = publication.place
+        logger.warning("No later process will know how to publish %s, should this one not do it: %s", place, error)
+
+
+def prepare(publication: Publication) -> "wandb.Artifact":
+    """Returns the artifact of a checkpoint, to be handed over as often as that takes: to hash it takes long.
+
+    Raises:
+        RefusedError: wandb refuses it, or something else wrote to the frozen bytes.
+        UnreachableError: There is no room on the disk now.
+    """
+    try:
+        if publication.run.offline:
+            publication.snapshot.bring_home()  # all that `wandb sync` needs is in the run's own folder
+        artifact = build(publication)
+    except (ValueError, TypeError, OSError) as error:
+        raise (UnreachableError if private.says_no_room(error) else RefusedError)(words(error)) from error
+    keep_record(publication, artifact.digest)
+    return artifact
+
+
+def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
+    """Gives an artifact to wandb, which uploads it in a process of its own.
+
+    Raises:
+        FinishedError: The run is finished (by `wandb.finish()`, or by leaving `with wandb.init()`).
+        RefusedError: W&B refuses the artifact, or something else wrote to the frozen bytes since it was prepared.
+        UnreachableError: wandb could not take it now.
+    """
+    try:
+        publication.snapshot.check_unchanged()
+        log(publication.run, publication, artifact)
+    except (ValueError, TypeError, PermissionError) as error:
+        raise RefusedError(words(error)) from error
+    except UsageError as error:
+        finished = private.says_finished(error, publication.run)
+        raise (FinishedError if finished else UnreachableError)(words(error)) from error
+    except Exception as error:
+        # wandb raises CommError, AuthenticationError, MailboxClosedError, TimeoutError, AssertionError … when its
+        # server or its service is away (0.31): whatever it is, it must not end training.
+        raise UnreachableError(words(error)) from error
+
+
+def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
+    """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
+
+    Where W&B had the same content before, that version is what the checkpoint becomes, and it is given the facts of
+    this checkpoint, unless it is `best` as another one.
+
+    It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
+
+    Raises:
+        RefusedError: The upload failed for good.
+        LostError: wandb, or its service, gave the upload up; NoRoomError, because a disk is full.
+        UnreachableError: It is not known whether the version was committed.
+    """
+    try:
+        version: str = artifact.wait().version
+    except Exception as error:  # as above
+        raise _what_settling_met(error)(words(error)) from error
+    correct_facts(artifact, publication)
+    return version
+
+
+def _what_settling_met(error: Exception) -> type[Exception]:
+    if isinstance(error, ValueError) and private.says_no_room(error):
+        return NoRoomError
+    if private.says_given_up(error):
+        return LostError
+    return RefusedError if isinstance(error, ValueError) else UnreachableError
+
+
+def correct_facts(artifact: "wandb.Artifact", publication: Publication) -> None:
+    """Gives a version the facts of a checkpoint that has the same bytes as an earlier one.
+
+    They are those of the checkpoint that it is `best` as, else those of the newest.
+    """
+    checkpoint, known = publication.checkpoint, artifact.metadata
+    is_newer = moment(checkpoint.to_metadata()) > moment(known) and "best" not in artifact.aliases
+    if is_newer or (checkpoint.is_best and known.get("value") != checkpoint.value):
+        try:
+            _correct(artifact, publication)
+        except UnreachableError as error:
+            logger.warning("The metadata of %s has an older value: %s", artifact.name, error)
+
+
+def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
+    try:
+        metadata = _metadata_of(publication, artifact.metadata.get(SHARD_KEY))
+        artifact.description, artifact.metadata = describe(publication.checkpoint), metadata
+        artifact.save()
+    except Exception as error:  # as above
+        raise UnreachableError(words(error)) from error
+
+
+def _metadata_of(publication: Publication, shard: str | None) -> dict[str, Any]:
+    ours = {**publication.checkpoint.to_metadata(), TEMPLATE_KEY: publication.template}
+    return {**publication.metadata, **ours, **({SHARD_KEY: shard} if shard else {})}
+
+
+def build(publication: Publication, digest: str = "") -> "wandb.Artifact":
+    """Returns the artifact of a checkpoint, hashed but not logged.
+
+    Args:
+        digest: The artifact's, where it was built before: with it, files may be copies with other times.
+
+    Raises:
+        ValueError: wandb refuses it, or something else wrote to the frozen bytes.
+        OSError: The frozen bytes can't be read.
+    """
+    snapshot = publication.snapshot
+    shards = _shards_of(publication) if publication.shard else {}
+    # Its digests are MD5: with XXH128, wandb's service hashes each file once more for the MD5 that an upload needs,
+    # and a version is committed no sooner (0.31, measured).
+    artifact = wandb.Artifact(
+        publication.name,
+        type="model",
+        description=describe(publication.checkpoint),
+        metadata=_metadata_of(publication, publication.shard if shards else None),
+    )
+    snapshot.flush()
+    for name, path in (shards or {file.name: file.path for file in snapshot.files}).items():
+        # Frozen bytes need neither wandb's staging copy nor its cache copy.
+        artifact.add_file(str(path), name=name, policy="immutable", skip_cache=True)
+    if artifact.digest != digest:
+        snapshot.check_unchanged()
+    return artifact
+
+
+def _shards_of(publication: Publication) -> dict[str, Path]:
+    """Returns the shards of the one file in a snapshot; none where it can't be split, for it can go as it is."""
+    from wandb_ckpt.formats.split_shards import split
+
+    snapshot = publication.snapshot
+    folder = snapshot.root / "shards"
+    try:
+        (file,) = snapshot.files
+        return {name: folder / name for name in split(file.path, folder)}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        logger.warning("%s is published in one piece, for it can't be split: %s", snapshot.root, words(error))
+        return {}
+
+
+def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
+    """Logs an artifact with its aliases, and notes the best value in the run's summary."""
+    checkpoint, key = publication.checkpoint, f"best_{publication.checkpoint.monitor}"
+    run.log_artifact(artifact, aliases=list(publication.aliases))
+    if checkpoint.is_best:
+        # Another callback of the run (a fold, say) may have had a better value under an artifact of its own.
+        best = BestTracker(finite_scalar(run.summary.get(key)))  # type: ignore[no-untyped-call]
+        if best.observe(checkpoint.value, checkpoint.mode):
+            run.summary.update({key: checkpoint.value, publication.epoch_key: checkpoint.epoch})
+    return artifact
