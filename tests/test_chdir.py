@@ -130,7 +130,7 @@ def test_a_relative_filepath(start_run: Any, tmp_path: Path, background: bool) -
         os.chdir("/")
         gone[epoch].set()
 
-    callback = WandbModelCheckpoint("m.keras", monitor="none", save_on_background=background, max_to_keep_local=2)
+    callback = WandbModelCheckpoint("m.keras", monitor="none", save_on_background=background, max_to_keep=2)
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=come),
         callback,

@@ -120,7 +120,7 @@ def test_a_child_that_ends_its_training(
     body = f"""
     gone = hold_back()
     wandb.init()
-    callback = WandbModelCheckpoint("parent/{{epoch}}.keras", save_on_background={background}, max_to_keep=9)
+    callback = WandbModelCheckpoint("parent/{{epoch}}.keras", save_on_background={background}, max_versions=9)
     callback.set_model(model)
     callback.on_train_begin()
     for epoch in range(2):

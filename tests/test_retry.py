@@ -37,8 +37,8 @@ for fails, first, epochs in ((True, 0, 2), (False, 2, 5)):
 @pytest.mark.parametrize("body", [ONE_RUN, RESUMED], ids=["one run", "resumed"])
 @pytest.mark.parametrize("kept", [None, 2])
 def test_a_second_attempt(server: Any, project: str, tmp_path: Path, body: str, kept: int | None) -> None:
-    """What the first attempt saved comes before what the second one saves; `max_to_keep` keeps the newest."""
-    arguments = "ARGUMENTS = {}\n" if kept is None else f"ARGUMENTS = {{'max_to_keep': {kept}}}\n"
+    """What the first attempt saved comes before what the second one saves; `max_versions` keeps the newest."""
+    arguments = "ARGUMENTS = {}\n" if kept is None else f"ARGUMENTS = {{'max_versions': {kept}}}\n"
     code, output = run_script(arguments + FAILS + body, tmp_path, project, "r1")
     assert code == 0, output
     assert "tried ['pending', 'pending']" in output, output

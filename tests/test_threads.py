@@ -46,7 +46,7 @@ def test_threads_that_can_not_be_started(
     """Training goes on, every checkpoint is saved, published and looked after; what was refused is tried again."""
     start_run(id="r1").finish()  # of a resumed run W&B is asked when training begins
     body = f"""
-    MORE = {{"max_to_keep": 1, "save_on_background": {background}}}
+    MORE = {{"max_versions": 1, "save_on_background": {background}}}
     wandb.init(resume="allow")
     callback = WandbModelCheckpoint("out/{{epoch}}.keras", artifact_name="run_r1_model", **MORE)
     fit(At(1, callback._publisher.flush), callback)

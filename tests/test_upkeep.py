@@ -74,12 +74,12 @@ def promised(values: list[float], newest: int, best: int = 1) -> list[int]:
 @pytest.mark.parametrize(
     ("values", "arguments", "newest", "best"),
     [
-        ([1.0, 2.0, 3.0, 4.0, 5.0], {"max_to_keep": 2}, 2, 1),
-        ([5.0, 4.0, 3.0, 2.0, 1.0], {"max_to_keep": 2}, 2, 1),
-        ([NAN, 5.0, NAN, 3.0, 4.0, NAN, 6.0], {"max_to_keep": 1, "keep_best": 2}, 1, 2),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], {"max_versions": 2}, 2, 1),
+        ([5.0, 4.0, 3.0, 2.0, 1.0], {"max_versions": 2}, 2, 1),
+        ([NAN, 5.0, NAN, 3.0, 4.0, NAN, 6.0], {"max_versions": 1, "keep_best": 2}, 1, 2),
         ([3.0, 1.0, 2.0, 4.0, 5.0], {"keep_best": 3}, 1, 3),
-        ([2.0, 2.0, 2.0, 2.0], {"max_to_keep": 1}, 1, 1),
-        ([1.0, 2.0, 3.0], {"max_to_keep": 9}, 9, 1),
+        ([2.0, 2.0, 2.0, 2.0], {"max_versions": 1}, 1, 1),
+        ([1.0, 2.0, 3.0], {"max_versions": 9}, 9, 1),
     ],
 )
 def test_what_is_promised_is_left(
@@ -95,7 +95,7 @@ def test_what_is_promised_is_left(
 
 def test_with_save_best_only_and_a_maximum(train: Any) -> None:
     """With `save_best_only` the newest is the best, and K of them stay."""
-    seen = train([1.0, 3.0, 2.0, 4.0, 5.0, 0.0], save_best_only=True, mode="max", max_to_keep=1, keep_best=2)
+    seen = train([1.0, 3.0, 2.0, 4.0, 5.0, 0.0], save_best_only=True, mode="max", max_versions=1, keep_best=2)
     assert [version.metadata["value"] for version in seen] == [4.0, 5.0]
     assert seen[-1].aliases >= {"latest", "best"}
 
@@ -105,7 +105,7 @@ def test_what_others_need_stays(start_run: Any, tmp_path: Path) -> None:
     with start_run():
         fit(keras, [logs_of(keras, [9.0, 8.0]), WandbModelCheckpoint("a.keras", artifact_name="shared")])
     run = start_run()
-    callback = WandbModelCheckpoint("b-{epoch}.keras", artifact_name="shared", max_to_keep=2)
+    callback = WandbModelCheckpoint("b-{epoch}.keras", artifact_name="shared", max_versions=2)
     path = f"{run.entity}/{run.project}/shared"
 
     def give_an_alias() -> None:
@@ -143,7 +143,7 @@ class Logs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["val_loss"] = VALUES[epoch]
 run = wandb.init(resume="allow")
-callback = WandbModelCheckpoint("m-{epoch}.keras", max_to_keep=2, keep_best=2)
+callback = WandbModelCheckpoint("m-{epoch}.keras", max_versions=2, keep_best=2)
 class Kill(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == KILL:
@@ -181,7 +181,7 @@ def test_training_that_ends_with_an_exception(server: Any, project: str, tmp_pat
 def test_deleting_that_w_and_b_refuses(proxy: Proxy, train: Any, caplog: Any) -> None:
     """Without permission to delete, versions stay as they are, with one warning, and training goes on."""
     proxy.refused.add("deleteArtifact")
-    seen = train([1.0, 2.0, 3.0, 4.0], max_to_keep=1)
+    seen = train([1.0, 2.0, 3.0, 4.0], max_versions=1)
     assert [version.aliases for version in seen] == [
         {"best", "epoch_0"},
         {"epoch_1"},
@@ -196,7 +196,7 @@ def test_deleting_that_w_and_b_refuses_for_a_while(proxy: Proxy, start_run: Any,
     """What was refused once goes after a later checkpoint."""
     run = start_run()
     proxy.refused.add("deleteArtifact")
-    callback = WandbModelCheckpoint("m.keras", max_to_keep=1)
+    callback = WandbModelCheckpoint("m.keras", max_versions=1)
     allow = At(2, callback, lambda: (callback._upkeep.flush(), proxy.refused.clear()))
     fit(keras, [logs_of(keras, [1.0, 2.0, 3.0, 4.0]), callback, allow], epochs=4)
     assert numbers(versions(run.path, tmp_path / "fetched")) == [0, 3]
@@ -204,7 +204,7 @@ def test_deleting_that_w_and_b_refuses_for_a_while(proxy: Proxy, start_run: Any,
 
 def test_a_time_to_live_in_place_of_deletion(train: Any, start_run: Any) -> None:
     """With `ttl` all stay, and W&B is told when the others may go; what becomes the best loses it again."""
-    seen = train([1.0, 3.0, 2.0, 4.0], max_to_keep=1, keep_best=2, ttl=timedelta(days=30))
+    seen = train([1.0, 3.0, 2.0, 4.0], max_versions=1, keep_best=2, ttl=timedelta(days=30))
     path = f"{wandb.run.entity}/{wandb.run.project}/run_{wandb.run.id}_model"
     found = {version.version: wandb.Api().artifact(f"{path}:{version.version}").ttl for version in seen}
     assert found == {"v0": None, "v1": timedelta(days=30), "v2": None, "v3": None}
@@ -253,7 +253,7 @@ def test_late_readers_have_some_time(monkeypatch: pytest.MonkeyPatch, train: Any
     """A version that may go stays for the time that who has just found it as `best` needs."""
     monkeypatch.setattr(retention, "GRACE", 600.0)
     monkeypatch.setattr(retention, "PATIENCE", 2.0)
-    assert numbers(train([3.0, 2.0, 1.0], max_to_keep=1)) == [0, 1, 2]
+    assert numbers(train([3.0, 2.0, 1.0], max_versions=1)) == [0, 1, 2]
 
 
 # ---- links -------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def linked(path: str) -> list[tuple[float, set[str]]]:
 def test_links_what_becomes_the_best(train: Any, server: Any, project: str) -> None:
     """Each version that becomes the best is linked, past the threshold only, with its alias; and is never deleted."""
     collection = f"wandb-registry-model/{project}"
-    arguments = {"link_to": collection, "link_aliases": ["candidate"], "link_threshold": 3.0, "max_to_keep": 1}
+    arguments = {"link_to": collection, "link_aliases": ["candidate"], "link_threshold": 3.0, "max_versions": 1}
     seen = train([4.0, 3.0, 2.0, 5.0, NAN, 1.0, 6.0], **arguments)
     assert linked(f"{server.entity}/{collection}") == [(2.0, set()), (1.0, {"latest", "candidate"})]
     assert [version.metadata["value"] for version in seen] == [2.0, 1.0, 6.0]
@@ -304,7 +304,7 @@ def test_local_files(start_run: Any) -> None:
     """The newest N files and the best stay; a file that something else changed or wrote does too."""
     start_run()
     Path("m-9.keras").write_text("of an earlier training")
-    callback = WandbModelCheckpoint("m-{epoch}.keras", max_to_keep_local=2)
+    callback = WandbModelCheckpoint("m-{epoch}.keras", max_to_keep=2)
     notes = At(0, callback, lambda: Path("m-1.keras").write_text("changed"))
     fit(keras, [logs_of(keras, [3.0, 4.0, 1.0, 5.0, 6.0, 7.0]), callback, notes], epochs=6)
     assert sorted(Path().glob("*.keras")) == [Path(f"m-{number}.keras") for number in (1, 3, 5, 6, 9)]
@@ -314,7 +314,7 @@ def test_local_files(start_run: Any) -> None:
 def test_local_files_at_one_path(start_run: Any, tmp_path: Path) -> None:
     """A path that is written again and again has the newest checkpoint, which stays."""
     run = start_run()
-    fit(keras, [WandbModelCheckpoint("m.keras", max_to_keep_local=1)], epochs=3)
+    fit(keras, [WandbModelCheckpoint("m.keras", max_to_keep=1)], epochs=3)
     seen = versions(run.path, tmp_path / "fetched")
     assert (len(seen), seen[-1].files) == (3, {"m.keras": contents(Path())["m.keras"]})
 
@@ -323,7 +323,7 @@ def test_local_files_of_an_earlier_process(start_run: Any) -> None:
     """A resumed run goes on with the files of the processes before it; `best` is kept, what was changed stays."""
     for values in ([2.0, 1.0, 3.0], [4.0, 5.0], [0.5]):
         with start_run(id="r1", resume="allow"):
-            callback = WandbModelCheckpoint(f"m{len(values)}-{{epoch}}.keras", artifact_name="m", max_to_keep_local=2)
+            callback = WandbModelCheckpoint(f"m{len(values)}-{{epoch}}.keras", artifact_name="m", max_to_keep=2)
             fit(keras, [logs_of(keras, values), callback], epochs=len(values))
         if len(values) == 3:
             assert sorted(map(str, Path().glob("m*.keras"))) == ["m3-2.keras", "m3-3.keras"]
@@ -334,13 +334,13 @@ def test_local_files_of_an_earlier_process(start_run: Any) -> None:
 def test_local_files_offline(start_run: Any, caplog: Any) -> None:
     """Offline the bytes wait in the run's folder, so the files go as well; what needs W&B is said once."""
     run = start_run(mode="offline")
-    callback = WandbModelCheckpoint("out/m-{epoch}.keras", max_to_keep_local=1, max_to_keep=1, link_to="chosen")
+    callback = WandbModelCheckpoint("out/m-{epoch}.keras", max_to_keep=1, max_versions=1, link_to="chosen")
     fit(keras, [logs_of(keras, [1.0, 2.0, 3.0]), callback], epochs=3)
     fit(keras, [logs_of(keras, [0.5, 2.0, 3.0]), callback], epochs=3)
     assert sorted(os.listdir("out")) == ["m-1.keras", "m-3.keras"]
     assert len(list(Path(run.sync_dir).rglob("*.keras"))) == 6
     (warning,) = [record.message for record in caplog.records if "An offline run" in record.message]
-    assert "max_to_keep, link_to" in warning
+    assert "max_versions, link_to" in warning
 
 
 @pytest.mark.parametrize("weights_only", [True, False])
@@ -357,7 +357,7 @@ def test_local_files_of_tf_keras(server: Any, project: str, tmp_path: Path, weig
             if epoch == 1 and not {weights_only}:
                 Path("out/m-2/notes.txt").write_text("mine")
     with wandb.init():
-        callback = Legacy("out/m-{{epoch}}", monitor="x", save_weights_only={weights_only}, max_to_keep_local=1)
+        callback = Legacy("out/m-{{epoch}}", monitor="x", save_weights_only={weights_only}, max_to_keep=1)
         model.fit(x, y, epochs=4, verbose=0, callbacks=[callback, Note()])
         assert {{outcome.state for outcome in callback.checkpoints}} == {{"committed"}}, callback.checkpoints
     """
@@ -377,10 +377,10 @@ def test_local_files_of_tf_keras(server: Any, project: str, tmp_path: Path, weig
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"max_to_keep": 0}, "max_to_keep=0"),
-        ({"max_to_keep": True}, "max_to_keep=True"),
+        ({"max_versions": 0}, "max_versions=0"),
+        ({"max_versions": True}, "max_versions=True"),
         ({"keep_best": -1}, "keep_best=-1"),
-        ({"max_to_keep_local": 1.5}, "max_to_keep_local=1.5"),
+        ({"max_to_keep": 1.5}, "max_to_keep=1.5"),
         ({"ttl": 30}, r"timedelta\(days=30\)"),
         ({"ttl": timedelta(0)}, "ttl="),
         ({"link_to": "registry/model/digits/best"}, "link_to="),
@@ -449,7 +449,7 @@ def test_a_hundred_checkpoints(
     ref = f"{run.entity}/{run.project}/run_{run.id}_model:best"
     arguments = [ref, tmp_path / "read", tmp_path / "results", tmp_path / "stop"]
     environ = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    callback = WandbModelCheckpoint(folder / "{epoch}.keras", save_best_only=best_only, max_to_keep=3, keep_best=4)
+    callback = WandbModelCheckpoint(folder / "{epoch}.keras", save_best_only=best_only, max_versions=3, keep_best=4)
     results = tmp_path / "results"
     results.touch()
     with subprocess.Popen([sys.executable, "-c", READER, *map(str, arguments)], env=environ) as reader:

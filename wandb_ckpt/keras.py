@@ -1,24 +1,57 @@
 """WandbModelCheckpoint for Keras 3, on TensorFlow, JAX and torch."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from wandb_ckpt.callback.mixin import PublishingMixin
 from wandb_ckpt.errors import ArgumentError
-from wandb_ckpt.policy.keeping import Keeping
 from wandb_ckpt.saving.background import Pictures, SaverThread
 
 if TYPE_CHECKING:
-    from wandb_ckpt.wandb_api.types import Run
+    pass
 
 __all__ = ["WandbModelCheckpoint"]
 
 _LEGACY_ARGUMENTS = ("options", "period", "load_weights_on_restart")
+
+
+class _Keras3:
+    """What only Keras 3 knows."""
+
+    def further_arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        for name in _LEGACY_ARGUMENTS:  # scripts for older Keras pass them, mostly with their defaults
+            if kwargs.get(name):
+                raise ArgumentError(
+                    f"{name}={kwargs[name]!r} is an argument of legacy tf_keras, which Keras {keras.__version__} "
+                    "does not have. Drop it, or use `from wandb_ckpt.tf_keras import WandbModelCheckpoint`."
+                )
+        return {name: value for name, value in kwargs.items() if name not in _LEGACY_ARGUMENTS}
+
+    def is_chief(self, _: Any) -> bool:
+        return _process_index() == 0
+
+    def facts(self) -> tuple[str, str]:
+        return keras.__version__, keras.backend.backend()
+
+    def pictures(self, model: Any, saver: SaverThread) -> Pictures:
+        from wandb_ckpt.saving.model_copy import ModelPictures
+
+        return ModelPictures(model, saver)
+
+    def comparison(self, callback: Any) -> Callable[[Any, Any], Any] | None:
+        # Keras keeps its inference private; a throw-away parent that never saves is asked through its public hook.
+        probe = keras.callbacks.ModelCheckpoint(
+            "probe.keras", monitor=callback.monitor, mode=callback.mode, save_freq=sys.maxsize
+        )
+        probe.set_model(callback._given_model)
+        try:
+            probe.on_epoch_end(0, {})
+        except ValueError:  # it can't tell; with save_best_only the parent itself will say so
+            return None
+        return probe.monitor_op  # type: ignore[no-any-return]
 
 
 class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
@@ -56,15 +89,15 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
             `"raise"` raises a `PublishError` in the next hook.
         policy: `"immutable"` (the default) publishes the very file that was saved, through a hard link.
             `"mutable"` copies it at once, for files that something else writes to in place.
-        max_to_keep: How many of this run's newest versions stay in W&B, besides `best`. The others are deleted once a
-            newer one is committed; never one that has an alias that the callback did not give, is linked, or was
+        max_versions: How many of this run's newest versions stay in W&B, besides `best`. The others are deleted once
+            a newer one is committed; never one that has an alias that the callback did not give, is linked, or was
             logged by another run. Defaults to `None`: all stay.
-        keep_best: How many of the versions with the best monitored values stay as well. Without `max_to_keep`, these
+        keep_best: How many of the versions with the best monitored values stay as well. Without `max_versions`, these
             and the newest stay.
         ttl: A `datetime.timedelta`: versions that would be deleted get it as their W&B time to live instead. W&B
-            counts it from when a version was logged. Without `max_to_keep` and `keep_best`, all but `best` and the
+            counts it from when a version was logged. Without `max_versions` and `keep_best`, all but `best` and the
             newest get it.
-        max_to_keep_local: How many of the newest files that this callback wrote stay on this disk, besides the best
+        max_to_keep: How many of the newest files that this callback wrote stay on this disk, besides the best
             (and the `keep_best` best). The others are deleted once W&B has them, unless something else changed them.
         link_to: Collection that each version is linked into when it becomes the best, such as
             `"wandb-registry-model/digits"`. A linked version is never deleted.
@@ -97,98 +130,7 @@ class WandbModelCheckpoint(PublishingMixin, keras.callbacks.ModelCheckpoint):  #
     ```
     """
 
-    def __init__(
-        self,
-        filepath: str | PathLike[str],
-        monitor: str = "val_loss",
-        verbose: int = 0,
-        save_best_only: bool = False,
-        save_weights_only: bool = False,
-        mode: Literal["auto", "min", "max"] = "auto",
-        save_freq: Literal["epoch"] | int = "epoch",
-        initial_value_threshold: float | None = None,
-        *,
-        run: "Run | None" = None,
-        artifact_name: str | None = None,
-        aliases: Iterable[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        on_error: Literal["warn", "raise"] = "warn",
-        policy: Literal["immutable", "mutable"] = "immutable",
-        max_to_keep: int | None = None,
-        keep_best: int | None = None,
-        ttl: timedelta | None = None,
-        max_to_keep_local: int | None = None,
-        link_to: str | None = None,
-        link_aliases: Iterable[str] = (),
-        link_threshold: float | None = None,
-        save_on_background: bool = False,
-        shard: Literal["layer"] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            fspath(filepath),
-            monitor=monitor,
-            verbose=verbose,
-            save_best_only=save_best_only,
-            save_weights_only=save_weights_only,
-            mode=mode,
-            save_freq=save_freq,
-            initial_value_threshold=initial_value_threshold,
-            **_without_legacy(kwargs),
-        )
-        self._init_publishing(
-            run=run,
-            artifact_name=artifact_name,
-            aliases=aliases,
-            metadata=metadata,
-            on_error=on_error,
-            policy=policy,
-            keeping=Keeping(
-                max_to_keep=max_to_keep,
-                keep_best=keep_best,
-                ttl=ttl,
-                max_to_keep_local=max_to_keep_local,
-                link_to=link_to,
-                link_aliases=link_aliases,
-                link_threshold=link_threshold,
-            ),
-            save_on_background=save_on_background,
-            shard=shard,
-        )
-
-    def _family_is_chief(self) -> bool:
-        return _process_index() == 0
-
-    def _family_facts(self) -> tuple[str, str]:
-        return keras.__version__, keras.backend.backend()
-
-    def _family_pictures(self, saver: SaverThread) -> Pictures:
-        from wandb_ckpt.saving.model_copy import ModelPictures
-
-        return ModelPictures(self.model, saver)
-
-    def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
-        # Keras keeps its inference private; a throw-away parent that never saves is asked through its public hook.
-        probe = keras.callbacks.ModelCheckpoint(
-            "probe.keras", monitor=self.monitor, mode=self.mode, save_freq=sys.maxsize
-        )
-        probe.set_model(self._given_model)
-        try:
-            probe.on_epoch_end(0, {})
-        except ValueError:  # it can't tell; with save_best_only the parent itself will say so
-            return None
-        return probe.monitor_op  # type: ignore[no-any-return]
-
-
-def _without_legacy(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Drops arguments of older Keras that are not used, and refuses those that are."""
-    for name in _LEGACY_ARGUMENTS:
-        if kwargs.get(name):
-            raise ArgumentError(
-                f"{name}={kwargs[name]!r} is an argument of legacy tf_keras, which Keras {keras.__version__} does "
-                "not have. Drop it, or use `from wandb_ckpt.tf_keras import WandbModelCheckpoint`."
-            )
-    return {name: value for name, value in kwargs.items() if name not in _LEGACY_ARGUMENTS}
+    _family = _Keras3()
 
 
 def _process_index() -> int:

@@ -3,20 +3,21 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from wandb_ckpt.callback import preemption
 from wandb_ckpt.callback import resume as callback_resume
+from wandb_ckpt.callback.family_protocol import Family
 from wandb_ckpt.callback.interrupted import when_left
 from wandb_ckpt.callback.parent_fixes import RepairsMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
-from wandb_ckpt.errors import ArgumentError, NoActiveRunError, PublishError
+from wandb_ckpt.errors import NoActiveRunError, PublishError
 from wandb_ckpt.policy.best import aliases_for, is_better
-from wandb_ckpt.policy.keeping import Keeping
-from wandb_ckpt.policy.metadata import check_metadata
-from wandb_ckpt.policy.naming import check_aliases, check_artifact_name
+from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.leftovers import sweep_in_background
 from wandb_ckpt.publishing.orders import Order, Orders
 from wandb_ckpt.publishing.publisher import Outcome, Publisher
@@ -40,42 +41,76 @@ logger = logging.getLogger("wandb_ckpt")
 class PublishingMixin(RepairsMixin):
     """Publishes each save of a `ModelCheckpoint` that stands behind it in the class's bases.
 
-    A family's class says in the `_family_*` methods what only it can know.
+    Attributes:
+        _family: What only the class's Keras family knows.
     """
 
-    def _init_publishing(
+    _family: ClassVar[Family]
+
+    def __init__(
         self,
+        filepath: str | PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: Literal["auto", "min", "max"] = "auto",
+        save_freq: Literal["epoch"] | int = "epoch",
+        initial_value_threshold: float | None = None,
         *,
-        run: "Run | None",
-        artifact_name: str | None,
-        aliases: Iterable[str],
-        metadata: Mapping[str, Any] | None,
-        on_error: Literal["warn", "raise"],
-        policy: Literal["immutable", "mutable"],
-        keeping: Keeping,
-        save_on_background: bool,
-        shard: str | None,
+        run: "Run | None" = None,
+        artifact_name: str | None = None,
+        aliases: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        on_error: Literal["warn", "raise"] = "warn",
+        policy: Literal["immutable", "mutable"] = "immutable",
+        max_versions: int | None = None,
+        keep_best: int | None = None,
+        ttl: timedelta | None = None,
+        max_to_keep: int | None = None,
+        link_to: str | None = None,
+        link_aliases: Iterable[str] = (),
+        link_threshold: float | None = None,
+        save_on_background: bool = False,
+        shard: Literal["layer"] | None = None,
+        **kwargs: Any,
     ) -> None:
-        self._run = _check_run(run)
-        self._artifact_name = None if artifact_name is None else check_artifact_name(artifact_name)
-        self._aliases = check_aliases(aliases)
-        self._on_error = _check_choice("on_error", on_error, ("warn", "raise"))
-        _check_choice("policy", policy, ("immutable", "mutable"))
-        _check_shard(shard, self.filepath)
+        super().__init__(  # type: ignore[call-arg]
+            fspath(filepath),  # tf_keras 2.21 calls .endswith() on it
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+            **self._family.further_arguments(kwargs),
+        )
+        self._settings = Settings(
+            filepath=self.filepath,
+            run=run,
+            artifact_name=artifact_name,
+            aliases=aliases,
+            metadata=metadata,
+            on_error=on_error,
+            policy=policy,
+            max_versions=max_versions,
+            keep_best=keep_best,
+            ttl=ttl,
+            max_to_keep=max_to_keep,
+            link_to=link_to,
+            link_aliases=link_aliases,
+            link_threshold=link_threshold,
+            save_on_background=save_on_background,
+            shard=shard,
+        )
         self._init_repairs()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
-        self._keeping = keeping
-        self._upkeep = Upkeep(keeping)
+        self._upkeep = Upkeep(self._settings)
         self._publisher = Publisher(self._upkeep)
-        self._background = BackgroundSaves(self._family_pictures, self._warn_once) if save_on_background else None
-        self._orders = Orders(
-            self._publisher,
-            Path(self.filepath).name,
-            check_metadata(metadata),
-            shard=shard,
-            copies=policy == "mutable",
-        )
+        self._background = BackgroundSaves(self._pictures, self._warn_once) if save_on_background else None
+        self._orders = Orders(self._publisher, self._settings)
         self._destination: Destination | None = None
         self._epoch = 0
         self._left: Any = None
@@ -156,7 +191,7 @@ class PublishingMixin(RepairsMixin):
         """
         self._is_over()
         self._left = when_left(self._let_go)
-        if self._family_is_chief():
+        if self._family.is_chief(self.model):
             run = self._require_run()
             if destination := self._find_destination(run):
                 self._publish_left(run, destination)
@@ -232,19 +267,8 @@ class PublishingMixin(RepairsMixin):
             self._background.let_go()
         preemption.forget(self._wind_up)
 
-    # ---- what each family knows ------------------------------------------------------------------------
-
-    def _family_is_chief(self) -> bool:
-        """Returns whether this process is the one of its group that publishes."""
-        raise NotImplementedError
-
-    def _family_facts(self) -> tuple[str, str]:
-        """Returns Keras's version and its backend."""
-        raise NotImplementedError
-
-    def _family_pictures(self, saver: SaverThread) -> Pictures:
-        """Returns what takes pictures of the model, or raises `CannotPictureError`."""
-        raise NotImplementedError
+    def _pictures(self, saver: SaverThread) -> Pictures:
+        return self._family.pictures(self.model, saver)
 
     # ---- one save --------------------------------------------------------------------------------------
 
@@ -255,7 +279,7 @@ class PublishingMixin(RepairsMixin):
         self._forget_lost()
         if self._background:
             self._background.prepare()  # where the parent wants no batch hooks
-        self._prepare_monitor_op(self._keeping.keep_best)
+        self._prepare_monitor_op(self._settings.keep_best)
         best = self.best
         self._hide_nan(logs)
         super().set_model(self._observer)  # type: ignore[misc]
@@ -286,9 +310,9 @@ class PublishingMixin(RepairsMixin):
         self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any
     ) -> Order | None:
         """Returns how a save is to be published; `None` where it is not."""
-        if not self._family_is_chief():  # another worker's, which that worker's parent removes again
+        if not self._family.is_chief(self.model):  # another worker's, which that worker's parent removes again
             return None
-        run = active_run(self._run)
+        run = active_run(self._settings.run)
         if run is None:
             raise NoActiveRunError("no W&B run is active any more; keep the run open until training ends")
         destination = self._find_destination(run)
@@ -296,7 +320,7 @@ class PublishingMixin(RepairsMixin):
             return None
         best = destination.tracker.best
         checkpoint = self._checkpoint(save, destination, batch, logs)
-        aliases = aliases_for(checkpoint, self._aliases)
+        aliases = aliases_for(checkpoint, self._settings.aliases)
         place = place_of(save.path)
         index = self._publisher.announce(checkpoint, place, destination.name, aliases)
         return Order(index, run, destination, checkpoint, place, aliases, best, parents_best)
@@ -311,7 +335,7 @@ class PublishingMixin(RepairsMixin):
 
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
-        name = self._artifact_name or (self._destination.name if self._destination else "checkpoint")
+        name = self._settings.artifact_name or (self._destination.name if self._destination else "checkpoint")
         self._publisher.fail(self._publisher.announce(checkpoint, place_of(save.path), name, ()), reason)
 
     def _checkpoint(
@@ -321,7 +345,7 @@ class PublishingMixin(RepairsMixin):
         value, mode, tracker = finite_scalar(logs.get(self.monitor)), self._direction(), destination.tracker
         tracker.observe(destination.earlier.known, mode)
         is_best = tracker.observe(value, mode)
-        keras_version, backend = self._family_facts()
+        keras_version, backend = self._family.facts()
         return Checkpoint(
             path=save.path,
             format=format_of(save.path, is_folder=Path(save.path).is_dir()),
@@ -353,7 +377,7 @@ class PublishingMixin(RepairsMixin):
     # ---- the run ---------------------------------------------------------------------------------------
 
     def _require_run(self) -> "Run":
-        run = active_run(self._run)
+        run = active_run(self._settings.run)
         if run is None:
             raise NoActiveRunError(
                 f"{type(self).__name__} has no W&B run to publish checkpoints to: expected an active run when "
@@ -366,7 +390,7 @@ class PublishingMixin(RepairsMixin):
         if is_disabled(run):
             return None
         if self._destination is None or self._destination.run_id != run.id:
-            self._destination = find_destination(run, self.filepath, self.monitor, self._artifact_name)
+            self._destination = find_destination(run, self.filepath, self.monitor, self._settings.artifact_name)
             if self._destination.continues:
                 self._continue_best(self._destination.tracker.best)
         return self._destination
@@ -413,14 +437,14 @@ class PublishingMixin(RepairsMixin):
             )
 
     def _say_what_is_for_online(self, run: "Run") -> None:
-        if (names := self._keeping.online_only) and run.offline and not is_disabled(run):
+        if (names := self._settings.online_only) and run.offline and not is_disabled(run):
             self._warn_once(
                 f"An offline run deletes and links nothing in W&B: {', '.join(names)} will do nothing here. After "
                 "`wandb sync`, `wandb-ckpt prune` does it."
             )
 
     def _raise_failure(self) -> None:
-        if self._on_error == "raise" and (failure := self._publisher.take_failure()):
+        if self._settings.on_error == "raise" and (failure := self._publisher.take_failure()):
             raise PublishError(f"A checkpoint could not be published: {failure}")
 
     def _warn_once(self, message: str) -> None:
@@ -444,29 +468,6 @@ def _counted(outcomes: tuple[Outcome, ...], state: str) -> str:
     number = sum(outcome.state == state for outcome in outcomes)
     words = {"offline": "kept for wandb sync"}
     return f"{number} checkpoint{'s' if number > 1 else ''} {words.get(state, state)}" if number else ""
-
-
-def _check_run(run: Any) -> Any:
-    if run is not None and not hasattr(run, "log_artifact"):
-        raise ArgumentError(
-            f"run={run!r} is no W&B run: expected what wandb.init() returns, or None for the active run."
-        )
-    return run
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> Any:
-    if value not in choices:
-        raise ArgumentError(f"{name}={value!r} is not known: expected one of {', '.join(map(repr, choices))}.")
-    return value
-
-
-def _check_shard(shard: str | None, filepath: str) -> None:
-    _check_choice("shard", shard, (None, "layer"))
-    if shard and format_of(filepath, is_folder=False) == "tf":
-        raise ArgumentError(
-            f"shard={shard!r} splits files with HDF5 in them, and {filepath!r} is none: expected a path that ends "
-            "with '.keras', '.weights.h5' or '.h5'. Choose one, or leave shard out."
-        )
 
 
 def _finish_killed_saves_at(filepath: str) -> None:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+from wandb_ckpt.callback.family_protocol import Family
 from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.best import direction_of
@@ -23,15 +24,12 @@ class RepairsMixin:
     monitor_op: Callable[[Any, Any], Any] | None
     model: Any
     params: Any
+    _family: ClassVar[Family]
 
     def _init_repairs(self) -> None:
         self._last_batch: int | None = None
         self._updates_before: int | None = None
         self._check_numbers()
-
-    def _family_monitor_op(self) -> Callable[[Any, Any], Any] | None:
-        """Returns the comparison that the parent would use for `monitor` and `mode`; `None` when it can't tell."""
-        raise NotImplementedError
 
     def _warn_once(self, message: str) -> None:
         raise NotImplementedError
@@ -57,7 +55,7 @@ class RepairsMixin:
         """
         if self.monitor_op is not None:
             return
-        self.monitor_op = self._family_monitor_op()
+        self.monitor_op = self._family.comparison(self)
         if self.monitor_op is not None:
             return
         unknown = f"Keras can't tell whether a higher or a lower {self.monitor} is better"

@@ -198,7 +198,7 @@ def _saves(intention: Intention) -> str:
 def _direction(callback: PublishingMixin, intention: Intention) -> Finding:
     needs = "; it needs validation data in fit()" if intention.monitor.startswith("val_") else ""
     callback.set_model(_model_with(intention.monitor))
-    op = callback._family_monitor_op()
+    op = callback._family.comparison(callback)
     if op is not None:
         word = {"min": "lower", "max": "higher"}[direction_of(op)]
         return Finding("monitor", "ok", f"{intention.monitor}: {word} is better{needs}")

@@ -1,4 +1,4 @@
-"""The process that `finished_runs` starts: opens a finished run once more, logs its checkpoints, and leaves it as before."""
+"""The process that `finished_runs` starts: opens a finished run once more, logs its checkpoints, and leaves it so."""
 
 import json
 import os

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.outbox.record import Draft
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
+from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.publisher import Publisher
 from wandb_ckpt.publishing.target import Destination
 from wandb_ckpt.saving.observer import LaterSave, Save
@@ -62,17 +63,11 @@ class Orders:
 
     Args:
         publisher: What publishes snapshots.
-        template: The file name that the user gave, with its placeholders.
-        metadata: The user's own metadata.
-        shard: `"layer"` when versions are to be in shards.
-        copies: Whether what was saved is to be copied, because something else writes to it in place.
+        settings: What the callback was made with.
     """
 
-    def __init__(
-        self, publisher: Publisher, template: str, metadata: Mapping[str, Any], *, shard: str | None, copies: bool
-    ) -> None:
-        self._publisher = publisher
-        self._template, self._metadata, self._shard, self._copies = template, metadata, shard, copies
+    def __init__(self, publisher: Publisher, settings: Settings) -> None:
+        self._publisher, self._settings = publisher, settings
         self._lost: deque[Lost] = deque()
 
     def carry_out_later(self, later: LaterSave, order: Order | None) -> None:
@@ -113,7 +108,12 @@ class Orders:
         if save.is_remote:
             raise OSError("it is in a remote store: only checkpoints on this disk are published")
         home = order.destination.new_folder()
-        return freeze(save, home, note=lambda snapshot: keep_record(self._draft(order, snapshot)), copy=self._copies)
+        return freeze(
+            save,
+            home,
+            note=lambda snapshot: keep_record(self._draft(order, snapshot)),
+            copy=self._settings.policy == "mutable",
+        )
 
     def _submit(self, order: Order, snapshot: Snapshot) -> None:
         if order.checkpoint.is_best:
@@ -128,10 +128,10 @@ class Orders:
             order.place,
             snapshot,
             order.aliases,
-            self._metadata,
-            self._template,
+            self._settings.metadata or {},
+            Path(self._settings.filepath).name,
             order.destination.epoch_key,
-            self._shard,
+            self._settings.shard,
         )
 
     def _give_up(self, order: Order, reason: str, parents_best: Any) -> None:

@@ -14,8 +14,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wandb_ckpt.policy.keeping import Keeping
 from wandb_ckpt.policy.retention import can_tell, expendable
+from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.local_files import LocalFiles
 from wandb_ckpt.threads import after_fork, holds, start
 from wandb_ckpt.wandb_api import versions as own_versions
@@ -47,11 +47,11 @@ class Upkeep:
     """Is told of each published checkpoint, and does the rest in the background.
 
     Args:
-        keeping: What the user wants.
+        settings: What the user wants.
     """
 
-    def __init__(self, keeping: Keeping) -> None:
-        self._keeping = keeping
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._begin()
         after_fork(self._begin)
 
@@ -67,9 +67,9 @@ class Upkeep:
         self._refused: set[str] = set()
         self._said: set[str] = set()
 
-    def __reduce__(self) -> tuple[type["Upkeep"], tuple[Keeping]]:
+    def __reduce__(self) -> tuple[type["Upkeep"], tuple[Settings]]:
         # As with Publisher: what is to be done stays with the original.
-        return Upkeep, (self._keeping,)
+        return Upkeep, (self._settings,)
 
     @property
     def is_linking(self) -> bool:
@@ -84,7 +84,7 @@ class Upkeep:
             publication: The checkpoint.
             version: Its version; `None` in an offline run.
         """
-        if rule := self._keeping.local_rule(publication.checkpoint):
+        if rule := self._settings.file_rule(publication.checkpoint):
             self._local.after(publication, rule)
         if version is not None:
             self._take(publication, version)
@@ -101,11 +101,11 @@ class Upkeep:
 
     def _take(self, publication: Publication, version: str) -> None:
         with self._lock:
-            if self._keeping.links(publication.checkpoint):
+            if self._settings.links(publication.checkpoint):
                 self._links.append(_Link(publication, version))
             self._links.extendleft(reversed(self._links_put_off))
             self._links_put_off.clear()
-            if self._keeping.prunes:
+            if self._settings.deletes_versions:
                 self._to_prune[publication.run.id, publication.name] = publication
             needs_thread = not self._is_running and bool(self._links or self._to_prune)
             self._is_running |= needs_thread
@@ -149,9 +149,9 @@ class Upkeep:
 
     def _link(self, link: _Link) -> None:
         run, ref = link.publication.run, f"{link.publication.name}:{link.version}"
-        path = self._keeping.link_path(run.entity, run.project)
+        path = self._settings.link_path(run.entity, run.project)
         try:
-            own_versions.link(run, ref, path, self._keeping.link_aliases)
+            own_versions.link(run, ref, path, self._settings.link_aliases)
         except UnreachableError as error:
             self._warn_once(
                 f"{ref} is not linked to {path} yet; it is tried again after the next checkpoint: {error}"
@@ -184,7 +184,8 @@ class Upkeep:
     def _look_through(self, publication: Publication) -> float | None:
         """Lets versions go; returns in how many seconds there are more that may, `None` if there are not."""
         versions = own_versions.logged(publication.run, publication.name)
-        rule, candidates = self._keeping.rule(publication.checkpoint), [version.candidate for version in versions]
+        rule = self._settings.version_rule(publication.checkpoint)
+        candidates = [version.candidate for version in versions]
         if not can_tell(candidates, rule):
             self._warn_once(
                 f"Nothing is deleted: keep_best={rule.best} needs a number to compare, and no version of "
@@ -192,11 +193,11 @@ class Upkeep:
             )
         gone = expendable(candidates, rule)
         going = [version for version in versions if version.candidate in gone and version.ref not in self._not_free]
-        if self._keeping.ttl is None:
+        if self._settings.ttl is None:
             return self._remove(publication.run, going)
-        self._let_expire(publication.run, going, self._keeping.ttl)
+        self._let_expire(publication.run, going, self._settings.ttl)
         for version in versions:
-            if version.candidate not in gone and version.artifact.ttl == self._keeping.ttl:
+            if version.candidate not in gone and version.artifact.ttl == self._settings.ttl:
                 own_versions.set_ttl(version.artifact, None)  # it became the newest or the best once more
         return None
 

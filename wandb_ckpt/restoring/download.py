@@ -58,8 +58,8 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
         try:
             return _fetched(artifact, online_run, root)
         except Exception:
-            # A callback's `max_to_keep` may have deleted what was `best` when it was found; wandb has an error of its
-            # own for each moment at which that can be (0.31).
+            # A callback's `max_versions` may have deleted what was `best` when it was found; wandb has another error
+            # for each moment at which that can be (0.31).
             found, artifact = artifact, find(text)
             if artifact.version == found.version:
                 raise
