@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wandb_ckpt.errors import ArgumentError
 
+# plotext would draw this, too, but the functions of its version 5 are gone in 6, and it is 3 MB for 40 lines.
 # The dots of a braille character, by column and row, as bits behind U+2800.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 

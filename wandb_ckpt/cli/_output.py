@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.filesize import decimal
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
 # Control, format (such as those that turn the direction of text), surrogate; line and paragraph separators.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,31 +106,28 @@ def number(value: float | None) -> str:
 
 
 def size(amount: int) -> str:
-    """Returns a number of bytes as a person reads it.
+    """Return a number of bytes as a person reads it.
 
-    >>> size(0), size(999), size(21257), size(3_200_000_000)
-    ('0 B', '999 B', '21.3 kB', '3.2 GB')
+    >>> size(0), size(21257), size(3_200_000_000)
+    ('0 bytes', '21.3 kB', '3.2 GB')
     """
-    scaled, units = float(amount), iter(("B", "kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while scaled >= 999.5 and (larger := next(units, None)):
-        scaled, unit = scaled / 1000, larger
-    return f"{amount} B" if unit == "B" else f"{scaled:.3g} {unit}"
+    return decimal(amount)
 
 
 def age(moment: str, now: datetime | None = None) -> str:
-    """Returns how long ago an ISO 8601 moment was.
+    """Return how long ago an ISO 8601 moment was.
 
     >>> age("2026-01-01T00:00:00Z", datetime(2026, 1, 1, 2, 30, tzinfo=UTC))
-    '2 h'
+    '2 hours'
     """
+    import humanize
+
     try:
         then = datetime.fromisoformat(moment)
     except ValueError:
         return moment
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
-    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
-    return next((f"{int(seconds // unit)} {name}" for unit, name in _UNITS if seconds >= unit), "<1 min")
+    return humanize.naturaldelta((now or datetime.now(UTC)) - then)
 
 
 def flat(value: Any) -> str:
