@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from training import contents
 from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.locks import this_process
-from wandb_ckpt.outbox.record import Draft, Record, RunFacts, read_record, write_record
+from wandb_ckpt.outbox.entry import Entry, RunFacts, read_record, write_record
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
 from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves
 from wandb_ckpt.saving.observer import Save
@@ -29,7 +30,8 @@ OLD, NEW = b"the old checkpoint", b"the new one"
 def note(snapshot: Snapshot) -> None:
     """Writes the record of a snapshot."""
     checkpoint = Checkpoint(path="m.keras", format="keras", epoch=1, batch=None, monitor="loss")
-    write_record(Record(Draft(RUN, "a", checkpoint, Path("m.keras"), snapshot, (), {}, "m.keras"), this_process()))
+    entry = Entry(RUN, "a", checkpoint, Path("m.keras"), snapshot, (), {}, "m.keras")
+    write_record(replace(entry, owner=this_process()))
 
 
 def save(folder: Path, home: Path, *, copy: bool, apart: bool) -> Snapshot:
@@ -98,9 +100,9 @@ def test_killed_before_every_step(folder: Path, tmp_path: Path, copy: bool, apar
         if home.exists():
             record = read_record(home)
             assert record is not None
-            bytes_left = [file.path.read_bytes() for file in record.draft.snapshot.files if file.path.exists()]
+            bytes_left = [file.path.read_bytes() for file in record.snapshot.files if file.path.exists()]
             assert bytes_left == [NEW] or (release and bytes_left == [])
-            record.draft.snapshot.release()
+            record.snapshot.release()
         assert os.listdir(home.parent) == []
         assert os.listdir(folder) == ["m.keras"]
         step += 1
@@ -157,8 +159,8 @@ def test_bytes_that_come_home_killed_before_every_step(tmp_path: Path, exchange:
             is_alive = not killed_at(step, work)
             record = read_record(home)
             assert record is not None
-            assert [file.path.read_bytes() for file in record.draft.snapshot.files] == [NEW]
-            record.draft.snapshot.bring_home()
+            assert [file.path.read_bytes() for file in record.snapshot.files] == [NEW]
+            record.snapshot.bring_home()
             finish_killed_saves(Path(elsewhere))
             assert contents(home / "content").keys() == {"m.keras"}
             assert (home / "content").resolve().is_relative_to(home)

@@ -397,11 +397,10 @@ class PublishingMixin(RepairsMixin):
 
     def _publish_left(self, run: "Run", destination: Destination) -> None:
         """Publishes, before anything new, what a killed process of this run could not."""
-        for record in callback_resume.take_over(run, destination.name):
-            draft = record.draft.with_run(run)
-            self._remember(draft.checkpoint, destination)
-            index = self._publisher.announce(draft.checkpoint, draft.place, draft.name, draft.aliases)
-            self._publisher.submit(index, draft, destination.earlier.ask)
+        for entry in callback_resume.take_over(run, destination.name):
+            self._remember(entry.checkpoint, destination)
+            index = self._publisher.announce(entry.checkpoint, entry.place, entry.name, entry.aliases)
+            self._publisher.submit(index, entry.with_run(run), destination.earlier.ask)
         if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
             sweep_in_background(run)
 

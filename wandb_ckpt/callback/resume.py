@@ -12,7 +12,8 @@ from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Checkpoint, Moment, finite_scalar, format_of, moment
 from wandb_ckpt.errors import RestoreError
 from wandb_ckpt.formats.safe_reading import check
-from wandb_ckpt.outbox.record import Record
+from wandb_ckpt.outbox.entry import Entry, RunFacts
+from wandb_ckpt.outbox.pending import why_held
 from wandb_ckpt.publishing.target import Destination
 from wandb_ckpt.restoring.download import Fetched, fetch_version, kept
 from wandb_ckpt.restoring.finite import not_finite_in
@@ -72,23 +73,23 @@ def epoch_after(checkpoint: Checkpoint) -> int:
     return epoch + 1 if checkpoint.batch is None else epoch
 
 
-def take_over(run: "Run", name: str) -> tuple[Record, ...]:
+def take_over(run: "Run", name: str) -> tuple[Entry[RunFacts], ...]:
     """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
 
     Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
     snapshots are left to `wandb sync`.
     """
     pending = () if run.offline else pending_of(run, name)
-    left = [each.record for each in pending if each.hold is None and _is_whole(each.record)]
+    left = [entry for entry in pending if why_held(entry) is None and _is_whole(entry)]
     try:
         versions = ask(partial(logged, run, name)) if left else []
     except UnreachableError as error:
         logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
         return ()
-    taken = tuple(record for record in left if _is_newer(record, versions))
-    for record in taken:
-        locks.hold(record.draft.snapshot.root)
-        keep_record(record.draft.with_run(run), record.digest)  # from now on it is this process's
+    taken = tuple(entry for entry in left if _is_newer(entry, versions))
+    for entry in taken:
+        locks.hold(entry.folder)
+        keep_record(entry.with_run(run), entry.digest)  # from now on it is this process's
     return taken
 
 
@@ -96,17 +97,17 @@ def take_over(run: "Run", name: str) -> tuple[Record, ...]:
 
 
 def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | None:
-    records = _records(run, name)
+    entries = _entries(run, name)
     versions = _versions_of(run, name)
     newest = max(versions, key=lambda version: version.candidate.age, default=None)
-    record = max(records, key=_moment_of, default=None)
-    if record is not None and _is_newer(record, versions):
+    entry = max(entries, key=_moment_of, default=None)
+    if entry is not None and _is_newer(entry, versions):
         try:
             # A second name for its bytes, because the first one goes as soon as it is published.
-            link_tree(record.draft.snapshot.base, folder)
-            return kept(record, folder)
+            link_tree(entry.snapshot.base, folder)
+            return kept(entry, folder)
         except OSError:
-            if _is_whole(record):
+            if _is_whole(entry):
                 raise
             # It was published meanwhile, and went from this disk.
             shutil.rmtree(folder, ignore_errors=True)
@@ -114,8 +115,8 @@ def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | 
     return None if newest is None else fetch_version(newest.artifact, folder, near=near)
 
 
-def _records(run: "Run", name: str) -> list[Record]:
-    return [each.record for each in pending_of(run, name) if _is_whole(each.record)]
+def _entries(run: "Run", name: str) -> list[Entry[RunFacts]]:
+    return [entry for entry in pending_of(run, name) if _is_whole(entry)]
 
 
 def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
@@ -128,12 +129,12 @@ def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
         ) from error
 
 
-def _is_newer(record: Record, versions: Sequence[OwnVersion]) -> bool:
-    return all(_moment_of(record) > version.candidate.moment for version in versions)
+def _is_newer(entry: Entry[RunFacts], versions: Sequence[OwnVersion]) -> bool:
+    return all(_moment_of(entry) > version.candidate.moment for version in versions)
 
 
-def _moment_of(record: Record) -> Moment:
-    return moment(record.draft.checkpoint.to_metadata())
+def _moment_of(entry: Entry[RunFacts]) -> Moment:
+    return moment(entry.checkpoint.to_metadata())
 
 
 # ---- whether it is finite ------------------------------------------------------------------------------------
@@ -153,9 +154,7 @@ def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
 def _newest_finite(run: "Run", name: str, folder: Path) -> str:
     """Returns the newest checkpoint without NaN. What became NaN stays so: only a few checkpoints are downloaded."""
     try:
-        kept_here = [
-            (_moment_of(record), partial(kept, record, record.draft.snapshot.base)) for record in _records(run, name)
-        ]
+        kept_here = [(_moment_of(entry), partial(kept, entry, entry.snapshot.base)) for entry in _entries(run, name)]
         versions = [
             (version.candidate.moment, partial(_fetch_aside, version, folder)) for version in _versions_of(run, name)
         ]
@@ -183,8 +182,8 @@ def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
 # ---- its files ---------------------------------------------------------------------------------------------
 
 
-def _is_whole(record: Record) -> bool:
-    return all(file.is_unchanged() for file in record.draft.snapshot.files)
+def _is_whole(entry: Entry[RunFacts]) -> bool:
+    return all(file.is_unchanged() for file in entry.snapshot.files)
 
 
 def _restore(model: Any, fetched: Fetched) -> Checkpoint:

@@ -6,16 +6,16 @@ from wandb_ckpt.cli._output import number
 
 if TYPE_CHECKING:
     from wandb_ckpt.browsing.listing import Version
-    from wandb_ckpt.outbox.record import Draft
+    from wandb_ckpt.outbox.entry import Entry
 
 
-def value_of(version: "Version | Draft[Any]") -> str:
+def value_of(version: "Version | Entry[Any]") -> str:
     """Returns the monitored value with its name: `val_loss 0.25`."""
     checkpoint = version.checkpoint
     return "" if checkpoint.value is None else f"{checkpoint.monitor} {number(checkpoint.value)}"
 
 
-def epoch_of(version: "Version | Draft[Any]") -> str:
+def epoch_of(version: "Version | Entry[Any]") -> str:
     """Returns the epoch, and the batch for a save within it: `3`, `3.99`."""
     checkpoint = version.checkpoint
     if checkpoint.epoch is None:

@@ -1,7 +1,7 @@
 """`wandb-ckpt publish`: what is still to be published on this disk."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +10,7 @@ from wandb_ckpt.cli._failure import Failure, in_one_line
 from wandb_ckpt.cli._output import Column, age, say, say_aside, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt.outbox.pending import Pending
+    from wandb_ckpt.outbox.entry import Entry, RunFacts
     from wandb_ckpt.publishing.leftovers import Attempt
 
 _COLUMNS = (
@@ -31,7 +31,7 @@ _COLUMNS = (
 @click.option("--id", "run_id", help="The id that `wandb sync --id` gave it, or of another run to publish into.")
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before publishing.")
-def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | None) -> None:
+def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: Any) -> None:
     """Publish the checkpoints that are still on this disk because W&B was away, or a process was killed.
 
     Each goes into the run that it was saved in; an offline run that was synced to another project is found there.
@@ -39,16 +39,17 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | No
     looked at (./wandb, or WANDB_DIR).
     """
     with in_one_line():
-        from wandb_ckpt.outbox.pending import find
-        from wandb_ckpt.publishing.leftovers import publish
+        from wandb_ckpt.outbox.pending import find, why_held
+        from wandb_ckpt.publishing.leftovers import moved, publish
         from wandb_ckpt.wandb_api.run import wandb_folder
 
-        found = [pending.within(**place) for pending in find(*(paths or (wandb_folder(),)))]
+        found = [moved(entry, **place) for entry in find(*(paths or (wandb_folder(),)))]
     if not found:
         say_aside("Nothing is pending here.")
         return
-    say_table(_COLUMNS, map(_row, found))
-    ready = [pending for pending in found if pending.hold is None]
+    held = [why_held(entry) for entry in found]
+    say_table(_COLUMNS, map(_row, found, held))
+    ready = [entry for entry, reason in zip(found, held, strict=True) if reason is None]
     if dry_run or not ready:
         return
     if not yes:
@@ -59,26 +60,25 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: str | No
         raise Failure(f"{len(failed)} of {len(ready)} checkpoints are still pending.")
 
 
-def _row(pending: "Pending") -> tuple[str, ...]:
-    draft = pending.record.draft
-    run = "/".join(part for part in (draft.run.entity, draft.run.project, draft.run.id) if part)
+def _row(entry: "Entry[RunFacts]", held: str | None) -> tuple[str, ...]:
+    run = "/".join(part for part in (entry.run.entity, entry.run.project, entry.run.id) if part)
     return (
         run,
-        draft.name,
-        epoch_of(draft),
-        value_of(draft),
-        size(draft.snapshot.size),
-        age(draft.checkpoint.saved_at),
-        pending.hold or "",
+        entry.name,
+        epoch_of(entry),
+        value_of(entry),
+        size(entry.snapshot.size),
+        age(entry.checkpoint.saved_at),
+        held or "",
     )
 
 
 def _say(attempt: "Attempt") -> bool:
     """Says what became of a checkpoint; returns whether it is a version now."""
-    draft = attempt.pending.record.draft
-    what = f"{draft.name} epoch {epoch_of(draft)}"
+    entry = attempt.entry
+    what = f"{entry.name} epoch {epoch_of(entry)}"
     if attempt.version:
-        say(f"{what} is {draft.name}:{attempt.version}")
+        say(f"{what} is {entry.name}:{attempt.version}")
     else:
-        say_aside(f"{what} is still pending: {attempt.reason} ({attempt.pending.folder})")
+        say_aside(f"{what} is still pending: {attempt.reason} ({entry.folder})")
     return attempt.version is not None

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandb_ckpt.outbox.record import Record, decoded
+from wandb_ckpt.outbox.entry import Entry, RunFacts, decoded
 from wandb_ckpt.publishing.finished_runs import Result
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.aliases import Standing
@@ -53,11 +53,11 @@ def _tell(answers: int, answer: Mapping[str, Any]) -> None:
 
 
 def _published(order: Mapping[str, Any]) -> Iterator[Result]:
-    records = [decoded(values, Path(folder)) for folder, values in order["records"]]
+    entries = [decoded(values, Path(folder)) for folder, values in order["entries"]]
     with _opened(order) as run:
         standings: dict[str, Standing] = {}
-        for record in records:
-            yield _publish(record, run, standings)
+        for entry in entries:
+            yield _publish(entry, run, standings)
         for standing in standings.values():
             standing.put_latest_back()
 
@@ -84,10 +84,10 @@ def _opened(order: Mapping[str, Any]) -> Iterator["Run"]:
         run.finish(exit_code=code)
 
 
-def _publish(record: Record, run: "Run", standings: dict[str, Standing]) -> Result:
-    publication = record.draft.with_run(run)
+def _publish(entry: Entry[RunFacts], run: "Run", standings: dict[str, Standing]) -> Result:
+    publication = entry.with_run(run)
     try:
-        artifact = build(publication, record.digest)
+        artifact = build(publication, entry.digest)
     except (ValueError, TypeError, OSError) as error:
         return Result(reason=words(error))
     if run.offline:
@@ -125,7 +125,7 @@ def _found(order: Mapping[str, Any], entity: str) -> "PublicRun":
     path = f"{entity}/{facts['project']}/{facts['id']}"
     run = look_up(path)
     if run is None and facts["offline"]:
-        run = find_run(entity, facts["id"], Path(order["records"][0][0]).parents[2])
+        run = find_run(entity, facts["id"], Path(order["entries"][0][0]).parents[2])
     if run is None:
         where = " If it was synced to another place, say which: --project, --entity, --id" if facts["offline"] else ""
         raise RefusedError(f"there is no run {path}: it was deleted, or is not to be seen with this key.{where}")

@@ -15,13 +15,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import spawn
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.locks import this_process
-from wandb_ckpt.outbox.record import Record, encoded
+from wandb_ckpt.outbox.entry import Entry, RunFacts, encoded
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.artifacts import Publication
 from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError
@@ -81,7 +81,8 @@ def publish(publications: Sequence[Publication]) -> Iterator[Result]:
     """
     run = publications[0].run
     facts = run_facts(run)
-    records = [Record(publication.with_run(facts), this_process()) for publication in publications]
+    ours = this_process()
+    entries = [replace(each.with_run(facts), owner=ours, digest="") for each in publications]
     order = {
         # Of the run itself only a relative path may be known. It is what holds wandb's folder, which has the run's,
         # this package's, the artifact's and the snapshot's.
@@ -90,10 +91,10 @@ def publish(publications: Sequence[Publication]) -> Iterator[Result]:
         "is_new": False,
         "kept": json.loads(json.dumps(_kept(run), default=str)) if run.offline else {},
     }
-    yield from _publish(records, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
+    yield from _publish(entries, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
 
 
-def publish_records(records: Sequence[Record], *, is_new: bool) -> Iterator[Result]:
+def publish_entries(entries: Sequence[Entry[RunFacts]], *, is_new: bool) -> Iterator[Result]:
     """Publishes checkpoints that another process left, all of one run, and keeps the run's state.
 
     Args:
@@ -106,7 +107,7 @@ def publish_records(records: Sequence[Record], *, is_new: bool) -> Iterator[Resu
         RefusedError: As `publish` does, as well as UnreachableError.
     """
     with tempfile.TemporaryDirectory(prefix="wandb_ckpt-", ignore_cleanup_errors=True) as folder:
-        yield from _publish(records, {"dir": folder, "is_ending": False, "is_new": is_new, "kept": {}}, {})
+        yield from _publish(entries, {"dir": folder, "is_ending": False, "is_new": is_new, "kept": {}}, {})
 
 
 def _kept(run: "Run") -> dict[str, Any]:
@@ -119,13 +120,13 @@ def _kept(run: "Run") -> dict[str, Any]:
     return {"config": config, "summary": dict(run.summary), "settings": given}
 
 
-def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, str]) -> Iterator[Result]:
-    run = records[0].draft.run
-    limit = LIMIT + max(record.draft.snapshot.size for record in records) / _SLOWEST
+def _publish(entries: Sequence[Entry[RunFacts]], order: dict[str, Any], key: dict[str, str]) -> Iterator[Result]:
+    run = entries[0].run
+    limit = LIMIT + max(entry.snapshot.size for entry in entries) / _SLOWEST
     order |= {
         "run": asdict(run),
-        "elsewhere": next((record.owner.host for record in records if record.owner.is_elsewhere), None),
-        "records": [[str(record.draft.snapshot.root), encoded(record)] for record in records],
+        "elsewhere": next((each.owner.host for each in entries if each.owner and each.owner.is_elsewhere), None),
+        "entries": [[str(entry.folder), encoded(entry)] for entry in entries],
         "path": _import_path(),
         "limit": limit + _GRACE,
     }
@@ -138,7 +139,7 @@ def _publish(records: Sequence[Record], order: dict[str, Any], key: dict[str, st
             number, last = number + 1, Result(**answer)
     if last is not None:
         yield last
-    if number < len(records):
+    if number < len(entries):
         raise UnreachableError("the process that opened the run once more ended and did not say why")
 
 

@@ -3,14 +3,14 @@
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandb_ckpt.outbox.pending import Pending, find
-from wandb_ckpt.outbox.record import command_for
+from wandb_ckpt.outbox.entry import Entry, RunFacts, command_for
+from wandb_ckpt.outbox.pending import find, is_unsynced, why_held
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.threads import start
@@ -29,45 +29,53 @@ logger = logging.getLogger("wandb_ckpt")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of one pending snapshot.
+    """What became of one entry of the outbox.
 
     Attributes:
         version: `"v3"`, and the snapshot is gone from this disk.
         reason: Why it is still pending.
     """
 
-    pending: Pending
+    entry: Entry[RunFacts]
     version: str | None = None
     reason: str | None = None
 
 
-def publish(found: Iterable[Pending]) -> Iterator[Attempt]:
+def publish(found: Iterable[Entry[RunFacts]]) -> Iterator[Attempt]:
     """Publishes what nothing is in the way of, run by run, each into its own run, and yields what became of each.
 
     What W&B has already only goes from this disk.
     """
-    ready = sorted((each for each in found if each.hold is None), key=_run_of)
+    ready = sorted((entry for entry in found if why_held(entry) is None), key=_run_of)
     for _, group in groupby(ready, key=_run_of):
         yield from _publish(list(group))
 
 
-def _run_of(pending: Pending) -> tuple[str, str, str, str]:
-    run = pending.record.draft.run
+def moved(entry: Entry[RunFacts], *, project: str | None, entity: str | None, run_id: str | None) -> Entry[RunFacts]:
+    """Return an entry for a run that is in another place than it was begun in, as far as that is given."""
+    run = entry.run
+    return entry.with_run(
+        replace(run, project=project or run.project, entity=entity or run.entity, id=run_id or run.id)
+    )
+
+
+def _run_of(entry: Entry[RunFacts]) -> tuple[str, str, str, str]:
+    run = entry.run
     return run.base_url, run.entity, run.project, run.id
 
 
-def _publish(group: Sequence[Pending]) -> Iterator[Attempt]:
-    is_new = any(pending.is_unsynced for pending in group)
+def _publish(group: Sequence[Entry[RunFacts]]) -> Iterator[Attempt]:
+    is_new = any(is_unsynced(entry) for entry in group)
     left = deque(group)
     try:
-        for result in finished_runs.publish_records([pending.record for pending in group], is_new=is_new):
-            pending = left.popleft()
+        for result in finished_runs.publish_entries(group, is_new=is_new):
+            entry = left.popleft()
             if result.version:
-                pending.record.draft.snapshot.release()
-            yield Attempt(pending, result.version, result.reason)
+                entry.snapshot.release()
+            yield Attempt(entry, result.version, result.reason)
     except (RefusedError, UnreachableError) as error:
-        for pending in left:
-            yield Attempt(pending, reason=str(error))
+        for entry in left:
+            yield Attempt(entry, reason=str(error))
 
 
 def sweep_in_background(run: "Run") -> None:
@@ -91,14 +99,14 @@ def _sweep(run: "Run", here: Path) -> None:
         _say_unpublished(unpublished, here)
 
 
-def _swept_in(here: Path, run: "Run") -> Iterator[Pending]:
+def _swept_in(here: Path, run: "Run") -> Iterator[Entry[RunFacts]]:
     left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
     for _, group in groupby(left, key=_artifact_of):
         yield from _swept(api_for(run), list(group))
 
 
-def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
-    amount = sum(each.record.draft.snapshot.size for each in unpublished) / 1e6
+def _say_unpublished(unpublished: Sequence[Entry[RunFacts]], here: Path) -> None:
+    amount = sum(each.snapshot.size for each in unpublished) / 1e6
     say(
         f"{len(unpublished)} checkpoint{'s' if len(unpublished) > 1 else ''} of earlier processes ({amount:.1f} MB) "
         f"were never published. This lists them, and publishes them: {command_for(here)}",
@@ -106,21 +114,20 @@ def _say_unpublished(unpublished: Sequence[Pending], here: Path) -> None:
     )
 
 
-def _is_left_behind(pending: Pending, base_url: str) -> bool:
-    return pending.hold is None and pending.record.draft.run.base_url == base_url
+def _is_left_behind(entry: Entry[RunFacts], base_url: str) -> bool:
+    return why_held(entry) is None and entry.run.base_url == base_url
 
 
-def _artifact_of(pending: Pending) -> tuple[str, str, str]:
-    draft = pending.record.draft
-    return draft.run.entity, draft.run.project, draft.name
+def _artifact_of(entry: Entry[RunFacts]) -> tuple[str, str, str]:
+    return entry.run.entity, entry.run.project, entry.name
 
 
-def _swept(api: "Api", group: Sequence[Pending]) -> Iterator[Pending]:
+def _swept(api: "Api", group: Sequence[Entry[RunFacts]]) -> Iterator[Entry[RunFacts]]:
     """Removes what is a version, and yields the rest."""
     entity, project, name = _artifact_of(group[0])
     standing = Standing(api, f"{entity or api.default_entity}/{project}/{name}")
-    for pending in group:
-        if pending.record.digest and standing.version_with(pending.record.digest):
-            pending.record.draft.snapshot.release()
+    for entry in group:
+        if entry.digest and standing.version_with(entry.digest):
+            entry.snapshot.release()
         else:
-            yield pending
+            yield entry

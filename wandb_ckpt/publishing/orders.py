@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.checkpoint import Checkpoint
-from wandb_ckpt.outbox.record import Draft
+from wandb_ckpt.outbox.entry import Entry
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
 from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.publisher import Publisher
@@ -111,17 +111,17 @@ class Orders:
         return freeze(
             save,
             home,
-            note=lambda snapshot: keep_record(self._draft(order, snapshot)),
+            note=lambda snapshot: keep_record(self._entry(order, snapshot)),
             copy=self._settings.policy == "mutable",
         )
 
     def _submit(self, order: Order, snapshot: Snapshot) -> None:
         if order.checkpoint.is_best:
             order.destination.keep_best(order.checkpoint.best)
-        self._publisher.submit(order.index, self._draft(order, snapshot), order.destination.earlier.ask)
+        self._publisher.submit(order.index, self._entry(order, snapshot), order.destination.earlier.ask)
 
-    def _draft(self, order: Order, snapshot: Snapshot) -> Publication:
-        return Draft(
+    def _entry(self, order: Order, snapshot: Snapshot) -> Publication:
+        return Entry(
             order.run,
             order.destination.name,
             order.checkpoint,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Checkpoint
-from wandb_ckpt.outbox.record import RunFacts, command_for, read_record
+from wandb_ckpt.outbox.entry import RunFacts, command_for, read_record
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.retention import Upkeep
 from wandb_ckpt.publishing.turns import turns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.errors import DamagedCheckpointError
 from wandb_ckpt.formats.join_shards import join, joined_name
-from wandb_ckpt.outbox.record import Record
+from wandb_ckpt.outbox.entry import Entry, RunFacts
 from wandb_ckpt.policy.naming import default_artifact_name
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.refs import Ref, find, full_name, online, parse_ref, usable_run
@@ -50,8 +50,8 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
         NoActiveRunError: `text` is only an alias, and there is no active run.
     """
     run = usable_run()
-    if run is not None and run.offline and (record := _kept_offline(parse_ref(text), run)):
-        return _copied(record, root)
+    if run is not None and run.offline and (entry := _kept_offline(parse_ref(text), run)):
+        return _copied(entry, root)
     online_run = online(run)
     artifact = find(text)
     while True:
@@ -79,25 +79,25 @@ def _joined(artifact: "Artifact", folder: Path) -> Fetched:
     return Fetched(full_name(artifact), folder / located(names), dict(artifact.metadata))
 
 
-def _kept_offline(ref: Ref, run: "Run") -> Record | None:
+def _kept_offline(ref: Ref, run: "Run") -> Entry[RunFacts] | None:
     """Returns the newest of an offline run's snapshots on this disk that has an alias."""
     name = ref.name or default_artifact_name(run.id)
-    found = [each.record for each in pending_of(run, name) if ref.version in each.record.draft.aliases]
+    found = [entry for entry in pending_of(run, name) if ref.version in entry.aliases]
     return found[-1] if found and not ref.project else None
 
 
-def _copied(record: Record, root: str | PathLike[str] | None) -> Fetched:
+def _copied(entry: Entry[RunFacts], root: str | PathLike[str] | None) -> Fetched:
     if root is None:
-        return kept(record, record.draft.snapshot.base)
-    shutil.copytree(record.draft.snapshot.base, root, dirs_exist_ok=True)
-    return kept(record, Path(root))
+        return kept(entry, entry.snapshot.base)
+    shutil.copytree(entry.snapshot.base, root, dirs_exist_ok=True)
+    return kept(entry, Path(root))
 
 
-def kept(record: Record, folder: Path) -> Fetched:
+def kept(entry: Entry[RunFacts], folder: Path) -> Fetched:
     """Returns a snapshot that is on this disk, its files being in `folder`."""
-    snapshot, checkpoint = record.draft.snapshot, record.draft.checkpoint
+    snapshot, checkpoint = entry.snapshot, entry.checkpoint
     path = folder / located(file.name for file in snapshot.files)
-    ref = f"{record.draft.name} of epoch {checkpoint.epoch} ({snapshot.root})"
+    ref = f"{entry.name} of epoch {checkpoint.epoch} ({snapshot.root})"
     return Fetched(ref, path, checkpoint.to_metadata())
 
 

@@ -1,6 +1,7 @@
 """Turns a checkpoint into a wandb artifact, logs it, and waits until its version is committed."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from zipfile import BadZipFile
@@ -10,7 +11,7 @@ from wandb.errors import UsageError
 
 from wandb_ckpt.checkpoint import finite_scalar, moment
 from wandb_ckpt.locks import this_process
-from wandb_ckpt.outbox.record import Draft, Record, write_record
+from wandb_ckpt.outbox.entry import Entry, write_record
 from wandb_ckpt.policy.best import BestTracker
 from wandb_ckpt.policy.description import describe
 from wandb_ckpt.policy.metadata import SHARD_KEY, TEMPLATE_KEY
@@ -22,7 +23,7 @@ logger = logging.getLogger("wandb_ckpt")
 
 
 # A version that the run of this very process is to log.
-Publication: TypeAlias = "Draft[wandb.Run]"
+Publication: TypeAlias = "Entry[wandb.Run]"
 
 
 def keep_record(publication: Publication, digest: str = "") -> None:
@@ -31,9 +32,9 @@ def keep_record(publication: Publication, digest: str = "") -> None:
     Args:
         digest: The artifact's, once it is known: it tells later whether W&B has the version.
     """
-    draft = publication.with_run(run_facts(publication.run))
+    entry = replace(publication.with_run(run_facts(publication.run)), owner=this_process(), digest=digest)
     try:
-        write_record(Record(draft, this_process(), digest))
+        write_record(entry)
     except OSError as error:
         place = publication.place
         logger.warning("No later process will know how to publish %s, should this one not do it: %s", place, error)

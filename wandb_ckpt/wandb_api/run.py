@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import wandb
 
-from wandb_ckpt.outbox.pending import Pending, find_of
-from wandb_ckpt.outbox.record import RunFacts
+from wandb_ckpt.outbox.entry import Entry, RunFacts
+from wandb_ckpt.outbox.pending import find_of
 from wandb_ckpt.wandb_api import private
 
 logger = logging.getLogger("wandb_ckpt")
@@ -40,7 +40,7 @@ def run_facts(run: "wandb.Run") -> RunFacts:
     return RunFacts(run.id, run.entity, run.project, run.settings.base_url, run.offline)
 
 
-def pending_of(run: "wandb.Run", name: str) -> tuple[Pending, ...]:
+def pending_of(run: "wandb.Run", name: str) -> tuple[Entry[RunFacts], ...]:
     """Returns what is pending of one artifact of a run on this disk, oldest first."""
     return find_of(run_facts(run), name, sync_folder(run).parent)
 

@@ -1,6 +1,7 @@
-"""What the folder of a snapshot says of it: a small JSON file, by which a later process can publish it.
+"""Entry: one checkpoint that waits to be published, and the record of it in the folder of its frozen bytes.
 
-The paths of the bytes are relative to the folder, which may be moved, also to another machine.
+The record is a small JSON file, by which a later process can publish the checkpoint. Its paths are relative to the
+folder, which may be moved, also to another machine.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from wandb_ckpt.checkpoint import Checkpoint
-from wandb_ckpt.locks import Owner, lives
+from wandb_ckpt.locks import Owner
 from wandb_ckpt.outbox.snapshot import Snapshot, SnapshotFile
 from wandb_ckpt.policy.best import BestTracker
 from wandb_ckpt.saving.atomic import move
@@ -43,18 +44,20 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft(Generic[RunT]):
-    """Everything that one version is made of.
+class Entry(Generic[RunT]):
+    """One checkpoint in the outbox: everything that its version is made of.
 
     Attributes:
-        run: The run that logs it.
+        run: The run that logs it: wandb's own in the process that has it open, else what a record says of it.
         name: The artifact's name.
-        place: Where the parent saved it, absolute.
+        place: Where Keras saved it, absolute.
         aliases: The version's aliases.
         metadata: The user's own metadata.
         template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
-        epoch_key: Under which the run's summary has the epoch of the best value.
-        shard: `"layer"` when the version is to be in shards.
+        epoch_key: The key in the run's summary for the epoch of the best value.
+        shard: `"layer"` when the version is published in shards.
+        owner: The process that publishes it, as long as that lives; `None` before it is written down.
+        digest: The artifact's digest, once it was handed over to wandb; empty until then.
     """
 
     run: RunT
@@ -67,12 +70,19 @@ class Draft(Generic[RunT]):
     template: str
     epoch_key: str = "best_epoch"
     shard: str | None = None
+    owner: Owner | None = None
+    digest: str = ""
 
-    def with_run(self, run: OtherT) -> "Draft[OtherT]":
-        """Returns the same for a run that is known in another way."""
-        return cast("Draft[OtherT]", replace(self, run=cast("RunT", run)))
+    @property
+    def folder(self) -> Path:
+        """The folder of its frozen bytes."""
+        return self.snapshot.root
 
-    def beside(self, best: float | None) -> "Draft[RunT]":
+    def with_run(self, run: OtherT) -> "Entry[OtherT]":
+        """Return the same for a run that is known in another way."""
+        return cast("Entry[OtherT]", replace(self, run=cast("RunT", run)))
+
+    def beside(self, best: float | None) -> "Entry[RunT]":
         """Returns the same where W&B has a version with that best value: `best` only if it is better."""
         checkpoint = self.checkpoint
         if best is None or not checkpoint.is_best or BestTracker(best).observe(checkpoint.value, checkpoint.mode):
@@ -81,28 +91,8 @@ class Draft(Generic[RunT]):
         return replace(self, aliases=aliases, checkpoint=replace(checkpoint, is_best=False, best=best))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One snapshot, as a later process finds it.
-
-    Attributes:
-        draft: The version that it is to become.
-        owner: The process that has it in hand, as long as that lives.
-        digest: The artifact's digest, once it was handed over to wandb; until then empty.
-    """
-
-    draft: Draft[RunFacts]
-    owner: Owner
-    digest: str = ""
-
-    @property
-    def is_in_hand(self) -> bool:
-        """Whether its owner lives, and still has it in hand."""
-        return lives(self.owner.token, self.draft.snapshot.root.parent)
-
-
-def write_record(record: Record) -> None:
-    """Puts a record into the snapshot's folder, in one step where that can be done.
+def write_record(entry: Entry[RunFacts]) -> None:
+    """Write the record of an entry into its folder, in one step where that can be done.
 
     It is not flushed to the disk, for it is written while training waits: after a loss of power the bytes are there,
     and it may not be.
@@ -110,14 +100,14 @@ def write_record(record: Record) -> None:
     Raises:
         OSError: There is no room, or no folder.
     """
-    file = record.draft.snapshot.root / FILE_NAME
+    file = entry.folder / FILE_NAME
     aside = file.with_suffix(".new")
-    aside.write_text(json.dumps(encoded(record)), encoding="utf-8")
+    aside.write_text(json.dumps(encoded(entry)), encoding="utf-8")
     move(aside, file)
 
 
-def read_record(folder: Path) -> Record | None:
-    """Returns the record in a snapshot's folder; `None` where there is none that is whole."""
+def read_record(folder: Path) -> Entry[RunFacts] | None:
+    """Return the entry in a folder, or `None` where there is no whole record of one."""
     try:
         return decoded(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")), folder)
     except (OSError, ValueError, KeyError, TypeError):
@@ -133,32 +123,32 @@ def command_for(folder: Path) -> str:
     return f"wandb-ckpt publish {shlex.quote(str(folder))}"
 
 
-def encoded(record: Record) -> dict[str, Any]:
-    """Returns a record as JSON values, with paths relative to the snapshot's folder."""
-    draft, snapshot = record.draft, record.draft.snapshot
+def encoded(entry: Entry[RunFacts]) -> dict[str, Any]:
+    """Return an entry as JSON values, with paths relative to its folder."""
+    snapshot = entry.snapshot
     files = [
         [file.name, str(file.path.relative_to(snapshot.root)), file.size, file.mtime_ns] for file in snapshot.files
     ]
     return {
         "wandb_ckpt": _FORMAT,
-        "run": asdict(draft.run),
-        "owner": asdict(record.owner),
-        "digest": record.digest,
-        "name": draft.name,
-        "checkpoint": asdict(draft.checkpoint),
-        "place": str(draft.place),
+        "run": asdict(entry.run),
+        "owner": asdict(entry.owner) if entry.owner else None,
+        "digest": entry.digest,
+        "name": entry.name,
+        "checkpoint": asdict(entry.checkpoint),
+        "place": str(entry.place),
         "files": files,
         "is_folder": snapshot.is_folder,
-        "aliases": draft.aliases,
-        "metadata": draft.metadata,
-        "template": draft.template,
-        "epoch_key": draft.epoch_key,
-        "shard": draft.shard,
+        "aliases": entry.aliases,
+        "metadata": entry.metadata,
+        "template": entry.template,
+        "epoch_key": entry.epoch_key,
+        "shard": entry.shard,
     }
 
 
-def decoded(values: Mapping[str, Any], folder: Path) -> Record:
-    """Returns the record that `encoded` was called on, for the snapshot in `folder`.
+def decoded(values: Mapping[str, Any], folder: Path) -> Entry[RunFacts]:
+    """Return the entry that `encoded` was called on, which is in `folder` now.
 
     Raises:
         ValueError: It is of another version of this package.
@@ -167,16 +157,17 @@ def decoded(values: Mapping[str, Any], folder: Path) -> Record:
     if values["wandb_ckpt"] != _FORMAT:
         raise ValueError(f"{folder / FILE_NAME} has format {values['wandb_ckpt']!r}: expected {_FORMAT}")
     files = tuple(SnapshotFile(name, folder / path, size, time_ns) for name, path, size, time_ns in values["files"])
-    draft = Draft(
-        RunFacts(**values["run"]),
-        values["name"],
-        Checkpoint(**values["checkpoint"]),
-        Path(values["place"]),
-        Snapshot(folder, files, values["is_folder"]),
-        tuple(values["aliases"]),
-        values["metadata"],
-        values["template"],
-        values["epoch_key"],
-        values["shard"],
+    return Entry(
+        run=RunFacts(**values["run"]),
+        name=values["name"],
+        checkpoint=Checkpoint(**values["checkpoint"]),
+        place=Path(values["place"]),
+        snapshot=Snapshot(folder, files, values["is_folder"]),
+        aliases=tuple(values["aliases"]),
+        metadata=values["metadata"],
+        template=values["template"],
+        epoch_key=values["epoch_key"],
+        shard=values["shard"],
+        owner=Owner(**values["owner"]) if values["owner"] else None,
+        digest=values["digest"],
     )
-    return Record(draft, Owner(**values["owner"]), values["digest"])
