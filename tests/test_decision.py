@@ -84,7 +84,12 @@ def test_default_name_is_always_valid(run_id: str) -> None:
     assert name != default_artifact_name(run_id + "x")
 
 
-@given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=100), st.text(min_size=1, max_size=100))
+PATHS = st.lists(
+    st.text(st.characters(exclude_characters="{}")) | st.sampled_from(["{epoch:02d}", "{{", "}}"]), min_size=1
+)
+
+
+@given(st.text(min_size=1, max_size=200), PATHS.map("".join), st.text(min_size=1, max_size=100))
 def test_candidate_names_are_valid_and_distinct(run_id: str, path: str, monitor: str) -> None:
     """There is always a name left, and W&B takes all of them."""
     names = candidate_names(run_id, path, monitor)

@@ -124,6 +124,14 @@ def test_bad_arguments_are_refused_when_the_callback_is_made(case: str) -> None:
     assert issubclass(wandb_ckpt.ArgumentError, ValueError)
 
 
+@pytest.mark.parametrize("path", ["a{b.keras", "a}.keras", "{}.keras", "{0}.keras"])
+def test_a_path_that_can_not_be_filled_in(path: str) -> None:
+    """Keras would fail at the first save; it is refused when the callback is made."""
+    with pytest.raises(wandb_ckpt.ArgumentError, match=r"filepath=.*'\{epoch:02d\}'"):
+        WandbModelCheckpoint(path)
+    WandbModelCheckpoint("{{a}}-{epoch}.keras")
+
+
 def test_unused_legacy_arguments_are_no_error() -> None:
     """wandb's documentation lists `options=None`; it does no harm."""
     assert WandbModelCheckpoint("m.keras", options=None).filepath == "m.keras"

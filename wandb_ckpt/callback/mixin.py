@@ -160,7 +160,7 @@ class PublishingMixin(RepairsMixin):
         destination = self._find_destination(run)
         if destination is None:  # a disabled run
             return 0
-        _finish_killed_saves_at(self.filepath)
+        _finish_killed_saves_at(self._settings.template.folder)
         checkpoint = callback_resume.restore_newest(model, run, destination, Path(self.filepath).parent)
         if checkpoint is None:
             return 0
@@ -198,7 +198,7 @@ class PublishingMixin(RepairsMixin):
             self._say_what_is_for_online(run)
             if not is_disabled(run):
                 preemption.watch(self._wind_up, self._holds_lock, run)
-        _finish_killed_saves_at(self.filepath)
+        _finish_killed_saves_at(self._settings.template.folder)
         super().on_train_begin(logs)  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -469,9 +469,8 @@ def _counted(outcomes: tuple[Outcome, ...], state: str) -> str:
     return f"{number} checkpoint{'s' if number > 1 else ''} {words.get(state, state)}" if number else ""
 
 
-def _finish_killed_saves_at(filepath: str) -> None:
-    folder = Path(filepath).parent
-    if "://" in filepath or "{" in str(folder):
+def _finish_killed_saves_at(folder: Path | None) -> None:
+    if folder is None:
         return
     try:
         finish_killed_saves(folder)

@@ -8,6 +8,7 @@ from wandb_ckpt.callback.family_protocol import Family
 from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.best import direction_of
+from wandb_ckpt.policy.path_template import PathTemplate
 
 _SAY_MODE = "Pass mode='min' or mode='max'."
 
@@ -93,12 +94,12 @@ class RepairsMixin:
 
     def _begin_epoch(self) -> None:
         self._last_batch = None
-        if "{batch" in self.filepath:
+        if "batch" in PathTemplate(self.filepath).fields:
             self._updates_before = step_of(self.model)
 
     def _with_batch(self, logs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Adds the epoch's last batch to the logs for a path with `{batch}`, which Keras itself can't fill here."""
-        if "{batch" not in self.filepath or self.save_freq != "epoch" or "batch" in logs:
+        if "batch" not in PathTemplate(self.filepath).fields or self.save_freq != "epoch" or "batch" in logs:
             return logs
         batches = self._batches_of_epoch()
         return logs if batches is None else {**logs, "batch": batches}

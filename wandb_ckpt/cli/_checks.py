@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal
 
 from wandb_ckpt.callback.mixin import PublishingMixin
 from wandb_ckpt.checkpoint import Checkpoint, format_of
 from wandb_ckpt.family import default_family, import_family
 from wandb_ckpt.policy.best import aliases_for, direction_of
+from wandb_ckpt.policy.path_template import PathTemplate, is_remote
 from wandb_ckpt.restoring.safe_mode import has_all_fixes
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.api import api_for, base_url
@@ -120,7 +120,7 @@ def _login() -> Iterator[Finding]:
 def _folders(intention: Intention | None) -> Iterator[Finding]:
     runs = Path(os.environ.get("WANDB_DIR") or ".").absolute()
     folders = {"runs": runs, **private.folders()}
-    if intention is not None and "://" not in intention.filepath:
+    if intention is not None and not is_remote(intention.filepath):
         folders["checkpoints"] = Path(intention.filepath).absolute().parent
     findings = {name: _folder(name, folder) for name, folder in folders.items()}
     yield from findings.values()
@@ -185,13 +185,14 @@ def _made(intention: Intention) -> Any:
 
 
 def _saves(intention: Intention) -> str:
-    name = Path(intention.filepath).name
+    template = PathTemplate(intention.filepath)
+    name = template.name
     is_tf = format_of(name, is_folder=False) == "tf"
     form = format_of(name, is_folder=is_tf and not intention.save_weights_only)
     when = "epoch" if intention.save_freq == "epoch" else f"{intention.save_freq} batches"
     condition = f" that is the best {intention.monitor} so far" if intention.save_best_only else ""
-    fields = [field for _, field, _, _ in Formatter().parse(name) if field]
-    where = f"{name}, with {', '.join(fields)} filled in" if fields else f"{name}, each in place of the one before"
+    fields = ", ".join(template.fields)
+    where = f"{name}, with {fields} filled in" if fields else f"{name}, each in place of the one before"
     return f"every {when}{condition}, as {form}: {where}"
 
 

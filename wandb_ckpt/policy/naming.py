@@ -3,16 +3,15 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.policy.path_template import PathTemplate
 
 # W&B's rules for an artifact's name (wandb/sdk/artifacts/_validators.py, 0.31).
 _NAME = re.compile(r"[a-zA-Z0-9_\-.]+")
 NAME_MAX = 128
 _VERSION = re.compile(r"v\d+")
-_OURS = re.compile(r"best|epoch_\d+(_batch_\d+)?")
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_OURS = re.compile(r"latest|best|epoch_\d+(_batch_\d+)?|v\d+")
 
 
 def check_artifact_name(name: str) -> str:
@@ -37,7 +36,7 @@ def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
             the callback sets where it is true (`best`, `epoch_3`).
     """
     for alias in (aliases := _checked(aliases, "aliases")):
-        if _OURS.fullmatch(alias):
+        if alias != "latest" and is_own_alias(alias):
             raise ArgumentError(
                 f"aliases has {alias!r}, which the callback itself gives to the version that it is true of: expected "
                 "an alias for every version. Rename or drop it."
@@ -64,6 +63,15 @@ def _checked(aliases: Iterable[str], argument: str) -> tuple[str, ...]:
                 "and ':' that is no version such as 'v3'. Rename or drop it."
             )
     return aliases
+
+
+def is_own_alias(alias: str) -> bool:
+    """Return whether the callback, or W&B itself, gives an alias. Any other was set by a person or their program.
+
+    >>> is_own_alias("epoch_3"), is_own_alias("v7"), is_own_alias("production")
+    (True, True, False)
+    """
+    return _OURS.fullmatch(alias) is not None
 
 
 def default_artifact_name(run_id: str) -> str:
@@ -94,8 +102,7 @@ def candidate_names(run_id: str, filepath: str, monitor: str) -> tuple[str, ...]
     ('run_r_model', 'run_r_model-acc', 'run_r_model-acc-val_acc', 'run_r_model-f8ec5e99')
     """
     base = default_artifact_name(run_id)
-    stem = _slug(_PLACEHOLDER.sub("", Path(filepath).name.split(".keras")[0].split(".weights.h5")[0]))
-    stem = stem.removesuffix(".h5").strip("-_.")
+    stem = _slug(PathTemplate(filepath).stem).strip("-_.")
     hashed = _hash(f"{filepath}\n{monitor}")
     suffixes = (stem, f"{stem}-{_slug(monitor)}".strip("-"), hashed)
     return (base, *dict.fromkeys(_joined(base, suffix, hashed) for suffix in suffixes if suffix))

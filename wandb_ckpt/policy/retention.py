@@ -1,16 +1,14 @@
 """Which versions of an artifact may go. Pure: records in, records out; it deletes nothing."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from wandb_ckpt.checkpoint import Direction, Moment
 from wandb_ckpt.errors import ArgumentError
+from wandb_ckpt.policy.naming import is_own_alias
 
-# The aliases that the callback, or W&B itself, gives; any other was set by a person or a program of theirs.
-_OURS = re.compile(r"latest|best|epoch_\d+(_batch_\d+)?|v\d+")
 _NEVER_GO = frozenset({"best", "latest"})
 
 
@@ -140,7 +138,7 @@ def _best(candidates: Iterable[Candidate], rule: Rule) -> frozenset[int]:
 
 def _holds(candidate: Candidate) -> list[str]:
     """Returns why a version stays whatever the rule says."""
-    aliases = sorted(alias for alias in candidate.aliases if alias in _NEVER_GO or not _OURS.fullmatch(alias))
+    aliases = sorted(alias for alias in candidate.aliases if alias in _NEVER_GO or not is_own_alias(alias))
     holds = [f"alias {alias!r}" for alias in aliases]
     if candidate.is_linked:
         holds.append("linked")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from string import Formatter
 from typing import Any, Literal
 
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, format_of
@@ -11,6 +12,7 @@ from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.best import is_better
 from wandb_ckpt.policy.metadata import check_metadata
 from wandb_ckpt.policy.naming import check_aliases, check_artifact_name, check_link_aliases
+from wandb_ckpt.policy.path_template import PathTemplate
 from wandb_ckpt.policy.retention import Rule
 
 _PART = r"[a-zA-Z0-9_\-. ]+"
@@ -47,6 +49,7 @@ class Settings:
     shard: Literal["layer"] | None = None
 
     def __post_init__(self) -> None:
+        _check_filepath(self.filepath)
         _check_run(self.run)
         if self.artifact_name is not None:
             check_artifact_name(self.artifact_name)
@@ -73,6 +76,11 @@ class Settings:
             raise ArgumentError(
                 f"link_threshold={self.link_threshold!r} is no number that a value can be better than."
             )
+
+    @property
+    def template(self) -> PathTemplate:
+        """Where the callback saves."""
+        return PathTemplate(self.filepath)
 
     @property
     def deletes_versions(self) -> bool:
@@ -136,6 +144,21 @@ def _check_link(link_to: str | None) -> None:
         raise ArgumentError(
             f"link_to={link_to!r} names no collection: expected 'wandb-registry-<registry>/<collection>' for a "
             "registry, or '<collection>' with '<project>/' or '<entity>/<project>/' before it, without an alias."
+        )
+
+
+def _check_filepath(filepath: str) -> None:
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(filepath) if field is not None]
+    except ValueError as error:
+        raise ArgumentError(
+            f"filepath={filepath!r} has a brace that is no placeholder ({error}): expected such as '{{epoch:02d}}'. "
+            "Write '{{' and '}}' for braces in the name itself."
+        ) from error
+    if any(not field or field.isdigit() for field in fields):
+        raise ArgumentError(
+            f"filepath={filepath!r} has a placeholder without a name: expected such as '{{epoch:02d}}', or any key "
+            "of the logs."
         )
 
 

@@ -129,7 +129,7 @@ class Orders:
             snapshot,
             order.aliases,
             self._settings.metadata or {},
-            Path(self._settings.filepath).name,
+            self._settings.template.name,
             order.destination.epoch_key,
             self._settings.shard,
         )

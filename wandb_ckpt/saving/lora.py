@@ -18,6 +18,7 @@ import numpy as np
 from wandb_ckpt.checkpoint import format_of
 from wandb_ckpt.family import is_optimizer, is_tf_keras
 from wandb_ckpt.formats.hdf5 import variables
+from wandb_ckpt.policy.path_template import is_remote
 from wandb_ckpt.saving.saveables import Saveables, label
 
 logger = logging.getLogger("wandb_ckpt")
@@ -58,7 +59,7 @@ def keeping(model: Any, save: Callable[..., Any], path: str, parts: Saveables | 
         path: Where it is to save to.
         parts: The parts of the model, where they are known.
     """
-    if format_of(path, is_folder=False) not in ("keras", "weights.h5") or "://" in path or is_tf_keras(model):
+    if format_of(path, is_folder=False) not in ("keras", "weights.h5") or is_remote(path) or is_tf_keras(model):
         return save
     found = Saveables(model) if parts is None else parts
     values = {path: _values_of(part) for path, part in found if getattr(part, "lora_enabled", False)}

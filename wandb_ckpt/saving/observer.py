@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from wandb_ckpt.policy.path_template import is_remote
 from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves, give_memory_back
 from wandb_ckpt.saving.lora import keeping
 from wandb_ckpt.saving.saveables import Saveables
@@ -34,7 +35,7 @@ class Save:
     @property
     def is_remote(self) -> bool:
         """Whether the save went to a remote store such as `gs://`."""
-        return "://" in self.path
+        return is_remote(self.path)
 
     def forget(self) -> None:
         """Removes the frozen bytes; what the parent saved stays."""
@@ -120,7 +121,7 @@ class SaveObserver:
             self._saves.append(LaterSave(path, partial(self._made, save, str(place_of(path)), args, kwargs)))
 
     def _made(self, save: Callable[..., Any], path: str, args: Any, kwargs: Any) -> Save:
-        folder, reason = (None, None) if "://" in path else self._private_folder(path)
+        folder, reason = (None, None) if is_remote(path) else self._private_folder(path)
         if folder is None:
             save(path, *args, **kwargs)
         else:
@@ -153,7 +154,7 @@ class SaveObserver:
 
 def place_of(path: str) -> Path:
     """Returns where a save to `path` goes now, absolute; a path in a remote store as it is."""
-    return Path(path) if "://" in path else Path(path).absolute()
+    return Path(path) if is_remote(path) else Path(path).absolute()
 
 
 def _save_atomically(save: Callable[..., Any], folder: PrivateFolder, args: Any, kwargs: Any) -> OSError | None:
