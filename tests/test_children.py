@@ -86,7 +86,15 @@ def test_a_child_that_is_forked_while_checkpoints_are_pending(server: Any, proje
 
 # Keras's own hooks, called as `fit` calls them, on backends that then have no threads, for those do not fork.
 HOOKS = """
+import dataclasses
 model.optimizer.build(model.trainable_variables)
+
+def train(callback, *epochs):
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch in epochs:
+        go_on(callback, epoch)
+    callback.on_train_end()
 
 def go_on(callback, epoch):
     callback.on_epoch_begin(epoch)
@@ -113,10 +121,10 @@ def hold(*locks):
 
 
 @pytest.mark.parametrize(("backend", "background"), [("numpy", False), ("torch", True)])
-def test_a_child_that_ends_its_training(
+def test_a_child_that_goes_on_by_itself(
     server: Any, project: str, tmp_path: Path, backend: str, background: bool
 ) -> None:
-    """It waits for nothing that its parent has in hand and publishes none of it; the parent publishes all."""
+    """It waits for nothing that its parent has in hand, publishes none of it, and what it saves is published."""
     body = f"""
     gone = hold_back()
     wandb.init()
@@ -130,6 +138,12 @@ def test_a_child_that_ends_its_training(
     if pid == 0:
         callback.on_train_end()
         print("child ends with", states(callback), flush=True)
+        gone.set()  # of this process's own copy
+        callback.filepath = "child/{{epoch}}.keras"
+        with wandb.init(id="child", reinit="create_new") as run:
+            callback._settings = dataclasses.replace(callback._settings, run=run)
+            train(callback, 5, 6)
+            print("child has", states(callback), flush=True)
         os._exit(0) if {background} else sys.exit()  # torch's own end does not get over a fork
     print("child exits with", os.waitpid(pid, 0)[1], flush=True)
     free.set()
@@ -144,8 +158,10 @@ def test_a_child_that_ends_its_training(
     assert code == 0, output
     assert "save_on_background has no effect" not in output
     assert "child ends with []" in output, output
+    assert "child has [(5, 'committed'), (6, 'committed')]" in output, output
     assert "child exits with 0" in output, output
     assert "parent has [(0, 'committed'), (1, 'committed'), (2, 'committed')]" in output, output
-    seen = versions(f"{server.entity}/{project}/r1", tmp_path / "fetched")
-    files = contents(tmp_path / "parent")
-    assert [version.files for version in seen] == [{f"{n}.keras": files[f"{n}.keras"]} for n in (1, 2, 3)]
+    for run_id, folder, epochs in (("r1", "parent", (0, 1, 2)), ("child", "child", (5, 6))):
+        seen = versions(f"{server.entity}/{project}/{run_id}", tmp_path / "fetched" / run_id)
+        files = contents(tmp_path / folder)
+        assert [version.files for version in seen] == [{f"{n + 1}.keras": files[f"{n + 1}.keras"]} for n in epochs]

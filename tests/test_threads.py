@@ -75,3 +75,33 @@ def test_a_question_that_is_never_answered(tmp_path: Path) -> None:
         print("not in time", flush=True)
     """
     assert run_script(body, tmp_path, "p1", "r1") == (0, "not in time\n")
+
+
+@pytest.mark.parametrize("patience", [250, 0.1], ids=["in time", "never"])
+def test_a_fork_while_a_thread_imports(tmp_path: Path, patience: float) -> None:
+    """It waits for what a child could never import any more, but not for ever."""
+    (tmp_path / "slow.py").write_text("import __main__\n__main__.began.set()\n__main__.go_on.wait()\nDONE = True\n")
+    body = f"""
+    import importlib
+    from wandb_ckpt import threads as _threads
+    _threads._IMPORT_PATIENCE = {patience}
+    began, go_on = threading.Event(), threading.Event()
+    thread = _threads.start("wandb_ckpt_ask", lambda: importlib.import_module("slow"))
+    began.wait()
+    if {patience} > 1:
+        threading.Timer(1, go_on.set).start()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        if {patience} > 1:
+            import slow
+            print("the child has it:", slow.DONE, flush=True)
+        os._exit(0)
+    print("the child exits with", os.waitpid(pid, 0)[1], flush=True)
+    go_on.set()
+    thread.join()
+    """
+    code, output = run_script(body, tmp_path, "p1", "r1")
+    assert code == 0, output
+    assert "the child exits with 0" in output, output
+    assert ("the child has it: True" in output) is (patience > 1), output

@@ -23,8 +23,8 @@ from wandb_ckpt.wandb_api.api import ask
 logger = logging.getLogger("wandb_ckpt")
 
 
-# How often W&B is asked for the best value that it has: in a forked child, wandb 0.31 never answers, and what is
-# pending must be published before the end of training has lost its patience.
+# How often W&B is asked for the best value that it has: where it never answers, what is pending must be published
+# before the end of training has lost its patience.
 _TRIES = 2
 
 
