@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wandb_ckpt.checkpoint import METADATA_KEYS, Checkpoint, finite_scalar, finite_scalars
 from wandb_ckpt.errors import ArgumentError
-from wandb_ckpt.policy.best import BestTracker, aliases_for, direction_of
+from wandb_ckpt.policy.best import aliases_for, beside, best_of, direction_of
 from wandb_ckpt.policy.description import describe
 from wandb_ckpt.policy.naming import candidate_names, check_aliases, check_artifact_name, default_artifact_name
 
@@ -26,20 +26,18 @@ def checkpoint(**facts: object) -> Checkpoint:
 @given(VALUES, st.sampled_from(["min", "max"]))
 def test_best_is_the_extreme_of_what_was_seen(values: list[float | None], mode: str) -> None:
     """At every moment the last value called best is the extreme of all finite ones so far."""
-    tracker, best = BestTracker(), None
-    for number, raw in enumerate(values):
-        value = finite_scalar(raw)
-        if tracker.observe(value, mode):
+    numbers, best = [finite_scalar(value) for value in values], None
+    for number, value in enumerate(numbers):
+        compared = beside(checkpoint(value=value, mode=mode), numbers[:number])
+        if compared.is_best:
             best = value
-        seen = [each for each in map(finite_scalar, values[: number + 1]) if each is not None]
-        assert best == tracker.best == ((min if mode == "min" else max)(seen) if seen else None)
+        assert best == compared.best == best_of(numbers[: number + 1], mode)
 
 
 def test_equal_is_not_better() -> None:
-    """A tie stays with the first, as in Keras."""
-    tracker = BestTracker(0.5)
-    assert not tracker.observe(0.5, "min")
-    assert not tracker.observe(0.4, None)
+    """A tie stays with the first, as in Keras; where it is unknown what is better, nothing is."""
+    assert not beside(checkpoint(value=0.5, mode="min"), [0.5]).is_best
+    assert not beside(checkpoint(value=0.4), [0.5]).is_best
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, 10**400, "high", [1.0, 2.0], {}])

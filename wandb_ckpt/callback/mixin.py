@@ -16,7 +16,7 @@ from wandb_ckpt.callback.interrupted import when_left
 from wandb_ckpt.callback.parent_fixes import RepairsMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
 from wandb_ckpt.errors import NoActiveRunError, PublishError
-from wandb_ckpt.policy.best import aliases_for, is_better
+from wandb_ckpt.policy.best import aliases_for, beside, is_better
 from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.leftovers import sweep_in_background
 from wandb_ckpt.publishing.orders import Order, Orders
@@ -164,9 +164,11 @@ class PublishingMixin(RepairsMixin):
         checkpoint = callback_resume.restore_newest(model, run, destination, Path(self.filepath).parent)
         if checkpoint is None:
             return 0
-        self._remember(checkpoint, destination)
-        self._continue_best(destination.tracker.best)
+        self._continue_best(destination.values[0])
         self._continue_from(checkpoint)
+        if run.offline and checkpoint.monitor == self.monitor:  # else W&B says what it has
+            destination.enter(checkpoint.best)
+            destination.keep_best(checkpoint.mode)
         epoch = callback_resume.epoch_after(checkpoint)
         say(f"the model is as epoch {checkpoint.epoch} of run {run.id} saved it; epoch {epoch} is the next")
         return epoch
@@ -238,7 +240,7 @@ class PublishingMixin(RepairsMixin):
         if self._background:
             self._background.flush()
             self._background.let_go()
-        self._forget_lost()
+        self._forget_unsaved()
         done = self._publisher.flush()
         self._is_over()
         self._sum_up(done)
@@ -276,7 +278,7 @@ class PublishingMixin(RepairsMixin):
     def _publishing(self, batch: int | None, logs: Mapping[str, Any]) -> Iterator[None]:
         """Stands the observer in front of the model while the parent works, then publishes what it saved."""
         self._raise_failure()
-        self._forget_lost()
+        self._forget_unsaved()
         if self._background:
             self._background.prepare()  # where the parent wants no batch hooks
         self._prepare_monitor_op(self._settings.keep_best)
@@ -318,33 +320,26 @@ class PublishingMixin(RepairsMixin):
         destination = self._find_destination(run)
         if destination is None:  # a disabled run
             return None
-        best = destination.tracker.best
-        checkpoint = self._checkpoint(save, destination, batch, logs)
+        checkpoint, place = self._checkpoint(save, batch, logs), place_of(save.path)
+        number = destination.enter(checkpoint.value)
+        checkpoint = beside(checkpoint, destination.before(number))
         aliases = aliases_for(checkpoint, self._settings.aliases)
-        place = place_of(save.path)
         index = self._publisher.announce(checkpoint, place, destination.name, aliases)
-        return Order(index, run, destination, checkpoint, place, aliases, best, parents_best)
+        return Order(index, number, run, destination, checkpoint, place, aliases, parents_best)
 
-    def _forget_lost(self) -> None:
-        """Takes back what was best in a save that has failed in the background, so that a later one can be it."""
-        for lost in self._orders.take_lost():
-            if self._destination is not None:
-                self._destination.tracker.forget(lost.checkpoint, lost.best)
-            if self.best == lost.checkpoint.value:
-                self.best = lost.parents_best
+    def _forget_unsaved(self) -> None:
+        """Takes the parent's best back where its save has failed in the background, so that a later one can be it."""
+        for order in self._orders.take_unsaved():
+            if self.best == order.checkpoint.value:
+                self.best = order.parents_best
 
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
         name = self._settings.artifact_name or (self._destination.name if self._destination else "checkpoint")
         self._publisher.fail(self._publisher.announce(checkpoint, place_of(save.path), name, ()), reason)
 
-    def _checkpoint(
-        self, save: Save | LaterSave, destination: Destination, batch: int | None, logs: Mapping[str, Any]
-    ) -> Checkpoint:
+    def _checkpoint(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any]) -> Checkpoint:
         self._check_monitor(logs)
-        value, mode, tracker = finite_scalar(logs.get(self.monitor)), self._direction(), destination.tracker
-        tracker.observe(destination.earlier.known, mode)
-        is_best = tracker.observe(value, mode)
         keras_version, backend = self._family.facts()
         return Checkpoint(
             path=save.path,
@@ -353,10 +348,8 @@ class PublishingMixin(RepairsMixin):
             batch=batch,
             step=step_of(self.model),
             monitor=self.monitor,
-            mode=mode,
-            value=value,
-            best=tracker.best,
-            is_best=is_best,
+            mode=self._direction(),
+            value=finite_scalar(logs.get(self.monitor)),
             logs=finite_scalars(logs),
             seeds=seeds.states_of(self.model),
             keras_version=keras_version,
@@ -392,15 +385,18 @@ class PublishingMixin(RepairsMixin):
         if self._destination is None or self._destination.run_id != run.id:
             self._destination = find_destination(run, self.filepath, self.monitor, self._settings.artifact_name)
             if self._destination.continues:
-                self._continue_best(self._destination.tracker.best)
+                self._continue_best(self._destination.values[0])
         return self._destination
 
     def _publish_left(self, run: "Run", destination: Destination) -> None:
         """Publishes, before anything new, what a killed process of this run could not."""
         for entry in callback_resume.take_over(run, destination.name):
-            self._remember(entry.checkpoint, destination)
+            is_comparable = entry.checkpoint.monitor == self.monitor
+            if is_comparable and destination.continues:
+                self._continue_best(entry.checkpoint.best)
+            number = destination.enter(entry.checkpoint.value if is_comparable else None)
             index = self._publisher.announce(entry.checkpoint, entry.place, entry.name, entry.aliases)
-            self._publisher.submit(index, entry.with_run(run), destination.earlier.ask)
+            self._publisher.submit(index, entry.with_run(run), destination, number)
         if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
             sweep_in_background(run)
 
@@ -409,19 +405,12 @@ class PublishingMixin(RepairsMixin):
         if best is not None and self._has_no_best():
             self.best = best
 
-    def _remember(self, checkpoint: Checkpoint, destination: Destination) -> None:
-        """Goes on with what was best when an earlier process of the run saved a checkpoint."""
-        if checkpoint.monitor == self.monitor and destination.tracker.observe(checkpoint.best, checkpoint.mode):
-            destination.keep_best(checkpoint.best)
-        if destination.continues:
-            self._continue_best(destination.tracker.best)
-
     def _continue_from(self, checkpoint: Checkpoint) -> None:
         """Gives the parent what was best even where it was given a threshold: an earlier process was past that."""
         best, mode = checkpoint.best, checkpoint.mode
         if best is None or mode is None or checkpoint.monitor != self.monitor:
             return
-        if is_better(best, self.best, mode):
+        if self._has_no_best() or is_better(best, self.best, mode):
             self.best = best
 
     # ---- what is said ----------------------------------------------------------------------------------

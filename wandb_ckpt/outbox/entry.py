@@ -6,7 +6,7 @@ folder, which may be moved, also to another machine.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.locks import Owner
 from wandb_ckpt.outbox.snapshot import Snapshot, SnapshotFile
-from wandb_ckpt.policy.best import BestTracker
+from wandb_ckpt.policy.best import aliases_for, beside
 from wandb_ckpt.saving.atomic import move
 
 FILE_NAME = "record.json"
@@ -82,13 +82,11 @@ class Entry(Generic[RunT]):
         """Return the same for a run that is known in another way."""
         return cast("Entry[OtherT]", replace(self, run=cast("RunT", run)))
 
-    def beside(self, best: float | None) -> "Entry[RunT]":
-        """Returns the same where W&B has a version with that best value: `best` only if it is better."""
-        checkpoint = self.checkpoint
-        if best is None or not checkpoint.is_best or BestTracker(best).observe(checkpoint.value, checkpoint.mode):
-            return self
-        aliases = tuple(alias for alias in self.aliases if alias != "best")
-        return replace(self, aliases=aliases, checkpoint=replace(checkpoint, is_best=False, best=best))
+    def beside(self, others: Iterable[float | None]) -> "Entry[RunT]":
+        """Return the same as the best, or not, beside checkpoints with other values."""
+        checkpoint = beside(self.checkpoint, others)
+        rest = (alias for alias in self.aliases if alias != "best")
+        return replace(self, checkpoint=checkpoint, aliases=aliases_for(checkpoint, rest))
 
 
 def write_record(entry: Entry[RunFacts]) -> None:

@@ -36,7 +36,7 @@ class Claim:
 
     def write(self, best: float | None) -> None:
         """Keeps the best value so far for whoever claims the name next."""
-        aside = self.file.with_name(f"{self.file.name}.new")
+        aside = self.file.with_name(f"{self.file.name}.{uuid.uuid4().hex}")
         aside.write_text(_encoded(self.claimant, best), encoding="utf-8")
         aside.replace(self.file)
 

@@ -1,7 +1,8 @@
-"""What is best and which aliases a checkpoint gets. BestTracker owns the best value; the rest is pure."""
+"""What is best and which aliases a checkpoint gets. Pure."""
 
 import operator
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from wandb_ckpt.checkpoint import Checkpoint, Direction
@@ -9,33 +10,27 @@ from wandb_ckpt.checkpoint import Checkpoint, Direction
 _IS_BETTER: dict[Direction, Callable[[float, float], bool]] = {"min": operator.lt, "max": operator.gt}
 
 
-class BestTracker:
-    """Owns the best monitored value that was saved so far.
+def beside(checkpoint: Checkpoint, others: Iterable[float | None]) -> Checkpoint:
+    """Returns the checkpoint as the best, or not, beside checkpoints with other values.
 
-    Args:
-        best: The value to beat, e.g. of an earlier part of the same run; `None` when any value is the best.
+    A missing value is never best, nor is any value while it is unknown which direction is better.
+    An equal value is no improvement, as in Keras.
+
+    >>> checkpoint = Checkpoint(path="m.keras", format="keras", epoch=0, monitor="loss", mode="min", value=2.0)
+    >>> beside(checkpoint, [3.0]).is_best, beside(checkpoint, [1.0]).best
+    (True, 1.0)
     """
+    value, mode, best = checkpoint.value, checkpoint.mode, best_of(others, checkpoint.mode)
+    is_best = value is not None and mode is not None and (best is None or is_better(value, best, mode))
+    return replace(checkpoint, is_best=is_best, best=value if is_best else best)
 
-    def __init__(self, best: float | None = None) -> None:
-        self.best = best
 
-    def observe(self, value: float | None, mode: Direction | None) -> bool:
-        """Takes the value of a new checkpoint and returns whether it is the best so far.
-
-        A missing value is never best, nor is any value while it is unknown which direction is better.
-        An equal value is no improvement, as in Keras.
-        """
-        if value is None or mode is None:
-            return False
-        if self.best is not None and not is_better(value, self.best, mode):
-            return False
-        self.best = value
-        return True
-
-    def forget(self, checkpoint: Checkpoint, previous: float | None) -> None:
-        """Takes back a checkpoint that came to nothing, unless a better one has come since."""
-        if checkpoint.is_best and self.best == checkpoint.value:
-            self.best = previous
+def best_of(values: Iterable[float | None], mode: Direction | None) -> float | None:
+    """Returns the best value, `None` where there is none, or it is unknown which direction is better."""
+    known = [value for value in values if value is not None]
+    if mode is None or not known:
+        return None
+    return min(known) if mode == "min" else max(known)
 
 
 def is_better(value: float, other: float, mode: Direction) -> bool:

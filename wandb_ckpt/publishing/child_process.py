@@ -16,7 +16,7 @@ from wandb_ckpt.publishing.finished_runs import Result
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.aliases import Standing
 from wandb_ckpt.wandb_api.api import api_for, default_entity
-from wandb_ckpt.wandb_api.artifacts import build, log
+from wandb_ckpt.wandb_api.artifacts import build, log, note_best
 from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError, words
 from wandb_ckpt.wandb_api.run import open_again
 from wandb_ckpt.wandb_api.synced_runs import find_run, look_up
@@ -91,7 +91,8 @@ def _publish(entry: Entry[RunFacts], run: "Run", standings: dict[str, Standing])
     except (ValueError, TypeError, OSError) as error:
         return Result(reason=words(error))
     if run.offline:
-        log(run, publication, artifact)
+        log(publication, artifact)
+        note_best(publication)
         return Result()
     name = publication.name
     standing = standings.setdefault(name, Standing(api_for(run), f"{run.entity}/{run.project}/{name}"))

@@ -29,37 +29,23 @@ class Order:
 
     Attributes:
         index: The checkpoint's number with the publisher.
+        number: Its number at its destination.
         place: Where the parent saves it, absolute.
-        best: The best value before it.
         parents_best: What the parent had as the best value before it.
     """
 
     index: int
+    number: int
     run: "Run"
     destination: Destination
     checkpoint: Checkpoint
     place: Path
     aliases: tuple[str, ...]
-    best: float | None
-    parents_best: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A checkpoint that came to nothing.
-
-    Attributes:
-        best: The best value without it.
-        parents_best: What the parent has to go on with as its best value.
-    """
-
-    checkpoint: Checkpoint
-    best: float | None
     parents_best: Any
 
 
 class Orders:
-    """Carries out orders, and owns what came to nothing until the training thread takes it.
+    """Carries out orders, and owns those of saves that failed until the training thread takes them.
 
     Args:
         publisher: What publishes snapshots.
@@ -68,7 +54,7 @@ class Orders:
 
     def __init__(self, publisher: Publisher, settings: Settings) -> None:
         self._publisher, self._settings = publisher, settings
-        self._lost: deque[Lost] = deque()
+        self._unsaved: deque[Order] = deque()
 
     def carry_out_later(self, later: LaterSave, order: Order | None) -> None:
         """Makes a save and publishes it; in the background. Never raises."""
@@ -80,7 +66,8 @@ class Orders:
             if order is None:
                 logger.warning("%s: %s", later.path, reason)
             else:
-                self._give_up(order, reason, order.parents_best)
+                self._unsaved.append(order)
+                self._give_up(order, reason)
         else:
             self.carry_out(save, order)
 
@@ -94,15 +81,14 @@ class Orders:
         except Exception as error:
             logger.debug("Keeping %s failed", save.path, exc_info=True)
             save.forget()
-            reason = f"it could not be kept for publishing: {words(error)}"
-            self._give_up(order, reason, order.checkpoint.value)
+            self._give_up(order, f"it could not be kept for publishing: {words(error)}")
         else:
             self._submit(order, snapshot)
 
-    def take_lost(self) -> Iterator[Lost]:
-        """Yields what came to nothing since the last call, the newest first."""
-        while self._lost:
-            yield self._lost.pop()
+    def take_unsaved(self) -> Iterator[Order]:
+        """Yields the orders of saves that failed in the background since the last call, the newest first."""
+        while self._unsaved:
+            yield self._unsaved.pop()
 
     def _freeze(self, save: Save, order: Order) -> Snapshot:
         if save.is_remote:
@@ -116,9 +102,7 @@ class Orders:
         )
 
     def _submit(self, order: Order, snapshot: Snapshot) -> None:
-        if order.checkpoint.is_best:
-            order.destination.keep_best(order.checkpoint.best)
-        self._publisher.submit(order.index, self._entry(order, snapshot), order.destination.earlier.ask)
+        self._publisher.submit(order.index, self._entry(order, snapshot), order.destination, order.number)
 
     def _entry(self, order: Order, snapshot: Snapshot) -> Publication:
         return Entry(
@@ -134,6 +118,6 @@ class Orders:
             self._settings.shard,
         )
 
-    def _give_up(self, order: Order, reason: str, parents_best: Any) -> None:
-        self._lost.append(Lost(order.checkpoint, order.best, parents_best))
+    def _give_up(self, order: Order, reason: str) -> None:
+        order.destination.strike(order.number, order.checkpoint.mode)
         self._publisher.fail(order.index, reason)

@@ -24,14 +24,13 @@ from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.retention import Upkeep
 from wandb_ckpt.publishing.turns import turns
 from wandb_ckpt.threads import after_fork, holds, start
-from wandb_ckpt.wandb_api.artifacts import Publication, hand_over, prepare, settle
+from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, settle, take_back_best
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError
 from wandb_ckpt.wandb_api.run import active_run, run_facts
 
 if TYPE_CHECKING:
-    pass
-
+    from wandb_ckpt.publishing.target import Destination
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -83,7 +82,8 @@ class Outcome:
 class _Job:
     index: int
     publication: Publication
-    earlier_best: Callable[[], float | None]  # asks W&B
+    destination: "Destination"
+    number: int  # at the destination
     place: tuple[RunFacts, str]  # its run and name
     turn: int  # among those of all callbacks there
     artifact: Any = None  # Artifact, once it was tried to hand it over
@@ -127,18 +127,21 @@ class Publisher:
             self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", place))
             return len(self._outcomes) - 1
 
-    def submit(self, index: int, publication: Publication, earlier_best: Callable[[], float | None]) -> None:
+    def submit(self, index: int, publication: Publication, destination: "Destination", number: int) -> None:
         """Takes an announced checkpoint to publish; returns at once.
 
         Args:
             index: The number that `announce` returned.
             publication: The checkpoint.
-            earlier_best: Asks W&B, in the background, for the best value that it had before.
+            destination: Where it goes; knows what it is to be compared with.
+            number: Its number there.
         """
         place = run_facts(publication.run), publication.name
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
-            self._waiting.append(_Job(index, publication, earlier_best, place, turns.draw(place)))
+            self._waiting.append(_Job(index, publication, destination, number, place, turns.draw(place)))
+            if publication.checkpoint.is_best:
+                destination.keep_best(publication.checkpoint.mode)
             try:
                 self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
@@ -287,14 +290,16 @@ class Publisher:
     def _hand_over(self, job: _Job) -> bool:
         """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
+            job.destination.earlier.ask()
+            if self._compare(job):
+                job.artifact = None
             if job.artifact is None:
                 job.artifact = prepare(job.publication)
-            self._compare(job)
             hand_over(job.publication, job.artifact)
         except FinishedError:
             return self._use_the_run_that_goes_on(job) or self._publish_into_finished(job)
         except RefusedError as error:
-            self._finish(job, "failed", reason=str(error))
+            self._refuse(job, str(error))
         except UnreachableError as error:
             self._note_unreachable(job, str(error))
             return False
@@ -305,15 +310,17 @@ class Publisher:
                 self._note_handed_over()
         return True
 
-    def _compare(self, job: _Job) -> None:
-        """Takes `best` from a checkpoint that is not better than what W&B had before."""
-        compared = job.publication.beside(job.earlier_best())
-        if compared is not job.publication:
-            job.publication, job.artifact = compared, prepare(compared)
-            with self._lock:
-                self._outcomes[job.index] = replace(
-                    self._outcomes[job.index], checkpoint=compared.checkpoint, aliases=compared.aliases
-                )
+    def _compare(self, job: _Job) -> bool:
+        """Compares a checkpoint with what came before it and has not failed; returns whether that changes it."""
+        compared = job.publication.beside(job.destination.before(job.number))
+        if compared.checkpoint == job.publication.checkpoint:
+            return False
+        job.publication = compared
+        with self._lock:
+            self._outcomes[job.index] = replace(
+                self._outcomes[job.index], checkpoint=compared.checkpoint, aliases=compared.aliases
+            )
+        return True
 
     def _use_the_run_that_goes_on(self, job: _Job) -> bool:
         """Publishes into the run that was resumed in this process meanwhile, if it was."""
@@ -327,14 +334,21 @@ class Publisher:
         """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
         with self._lock:
             jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
+        for job in jobs:
+            self._compare(job)
         try:
             # In this order: the end of the other process is waited for.
             for result, job in zip(finished_runs.publish([job.publication for job in jobs]), jobs, strict=True):
-                state: State = "failed" if result.reason else "committed" if result.version else "offline"
-                self._finish(job, state, version=result.version, reason=result.reason)
+                if result.reason:
+                    self._refuse(job, result.reason)
+                elif result.version:
+                    self._compare(job)  # as the other process has
+                    self._finish(job, "committed", version=result.version)
+                else:
+                    self._finish(job, "offline")
         except RefusedError as error:
             for job in [job for job in jobs if job in self._waiting]:
-                self._finish(job, "failed", reason=str(error))
+                self._refuse(job, str(error))
         except UnreachableError as error:
             self._note_unreachable(self._waiting[0], str(error))
             return False
@@ -343,7 +357,7 @@ class Publisher:
     def _settle_all(self) -> None:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
             try:
-                self._finish(job, "committed", version=settle(job.artifact, job.publication))
+                version = settle(job.artifact)
             except NoRoomError as error:
                 self._note_unreachable(job, str(error))
                 job.pause = min(max(job.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -351,10 +365,14 @@ class Publisher:
             except LostError:
                 self._take_back()
             except RefusedError as error:
-                self._finish(job, "failed", reason=_why_refused(job, str(error)))
+                self._refuse(job, _why_refused(job, str(error)))
             except UnreachableError as error:
                 self._note_unreachable(job, str(error))
                 self._wait_for_news(_LONGEST_PAUSE)
+            else:
+                self._compare(job)
+                correct(job.artifact, job.publication)
+                self._finish(job, "committed", version=version)
 
     def _note_handed_over(self) -> None:
         with self._lock:
@@ -373,6 +391,10 @@ class Publisher:
             self._in_flight.clear()
         self._start_or_do("wandb_ckpt_hand_over", self._hand_over_all)
 
+    def _refuse(self, job: _Job, reason: str) -> None:
+        take_back_best(job.publication)
+        self._finish(job, "failed", reason=reason)
+
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state != "failed":
             self._upkeep.after(job.publication, version)
@@ -390,6 +412,7 @@ class Publisher:
             self._last_progress = time.monotonic()
             if state == "failed":
                 self._failures.append(outcome)
+                job.destination.strike(job.number, job.publication.checkpoint.mode)
             self._lock.notify_all()
         if state == "failed":
             _say_failed(outcome)

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.outbox.name_claims import Claim, claim, claimants
-from wandb_ckpt.policy.best import BestTracker
+from wandb_ckpt.policy.best import best_of
 from wandb_ckpt.policy.naming import candidate_names, default_artifact_name
 from wandb_ckpt.wandb_api.errors import UnreachableError
 from wandb_ckpt.wandb_api.run import run_folder
@@ -99,8 +100,9 @@ class Destination:
         claim: The callback's claim on the artifact's name.
         folder: This package's folder in the run's own folder on this disk.
         clock: Names the snapshots.
-        tracker: Knows the best value under the name, that of earlier parts of the run included.
         earlier: The best value in W&B before.
+        values: The best value before, as far as this machine knows it; then the values of the callback's checkpoints,
+            in the order of saving, `None` where one has failed: what is best follows the outcomes.
         continues: Whether training goes on where an earlier process of the run stopped, with this callback.
         epoch_key: Under which the run's summary has the epoch of the best value.
     """
@@ -109,8 +111,8 @@ class Destination:
     claim: Claim
     folder: Path
     clock: Clock
-    tracker: BestTracker
     earlier: EarlierBest
+    values: list[float | None]
     continues: bool
     epoch_key: str
 
@@ -128,10 +130,24 @@ class Destination:
         """Returns a path for the next snapshot, at which there is nothing."""
         return self.folder / self.name / f"{self.clock.next()}"
 
-    def keep_best(self, best: float | None) -> None:
+    def enter(self, value: float | None) -> int:
+        """Takes the value of a new checkpoint, and returns the checkpoint's number here."""
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def before(self, number: int) -> list[float | None]:
+        """Returns the values that a checkpoint has to be better than to be the best."""
+        return [self.earlier.known, *self.values[:number]]
+
+    def strike(self, number: int, mode: Direction | None) -> None:
+        """Lets a checkpoint that has failed count no more."""
+        self.values[number] = None
+        self.keep_best(mode)
+
+    def keep_best(self, mode: Direction | None) -> None:
         """Keeps the best value for the next callback of this run that has the same claim."""
         try:
-            self.claim.write(best)
+            self.claim.write(best_of(self.before(len(self.values)), mode))
         except OSError as error:
             logger.warning("Another callback of this run will not know the best value so far: %s", error)
 
@@ -157,8 +173,8 @@ def find_destination(run: "Run", filepath: str, monitor: str, artifact_name: str
         claimed,
         folder,
         Clock(folder / claimed.name),
-        BestTracker(best),
         EarlierBest(claimed.name, None if run.offline else partial(best_value, run, claimed.name, monitor)),
+        [best],
         continues=run.resumed and claimed.is_first,
         epoch_key=_epoch_key(folder, monitor),
     )

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import wandb
 
-from wandb_ckpt.checkpoint import moment
-from wandb_ckpt.wandb_api.artifacts import Publication, correct_facts, log, settle
+from wandb_ckpt.checkpoint import Moment, moment
+from wandb_ckpt.wandb_api.artifacts import Publication, correct, log, settle
 from wandb_ckpt.wandb_api.versions import best_value
 
 
@@ -39,9 +39,11 @@ class Standing:
         known = self.version_with(artifact.digest)
         if known is not None:
             _add_aliases(known, tuple(alias for alias in publication.aliases if alias != "latest"))
-            correct_facts(known, publication)
+            if publication.checkpoint.is_best or moment(known.metadata) != _moment_of(publication):
+                correct(known, publication)
             return known.version
-        version = settle(log(publication.run, publication, artifact), publication)
+        version = settle(log(publication, artifact))
+        correct(artifact, publication)
         self._versions.append(self._api.artifact(f"{self._path}:{version}"))
         return version
 
@@ -54,12 +56,16 @@ class Standing:
 
     def _as_of_now(self, publication: Publication) -> Publication:
         """Returns the publication without the aliases that belong to versions which are newer, or better."""
-        saved = moment(publication.checkpoint.to_metadata())
+        saved = _moment_of(publication)
         newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
         taken = {alias for aliases in newer for alias in aliases} - {"best"}
-        aliases = tuple(alias for alias in publication.aliases if alias not in taken)
         best = best_value(publication.run, publication.name, publication.checkpoint.monitor)
-        return replace(publication, aliases=aliases).beside(best)
+        publication = publication.beside([best])
+        return replace(publication, aliases=tuple(alias for alias in publication.aliases if alias not in taken))
+
+
+def _moment_of(publication: Publication) -> Moment:
+    return moment(publication.checkpoint.to_metadata())
 
 
 def _add_aliases(version: "wandb.Artifact", aliases: tuple[str, ...]) -> None:

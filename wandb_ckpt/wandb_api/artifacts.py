@@ -9,13 +9,14 @@ from zipfile import BadZipFile
 import wandb
 from wandb.errors import UsageError
 
-from wandb_ckpt.checkpoint import finite_scalar, moment
+from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, moment
 from wandb_ckpt.locks import this_process
 from wandb_ckpt.outbox.entry import Entry, write_record
-from wandb_ckpt.policy.best import BestTracker
+from wandb_ckpt.policy.best import beside, best_of
 from wandb_ckpt.policy.description import describe
 from wandb_ckpt.policy.metadata import SHARD_KEY, TEMPLATE_KEY
 from wandb_ckpt.wandb_api import private
+from wandb_ckpt.wandb_api.api import api_for
 from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError, words
 from wandb_ckpt.wandb_api.run import run_facts
 
@@ -67,7 +68,8 @@ def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
     """
     try:
         publication.snapshot.check_unchanged()
-        log(publication.run, publication, artifact)
+        log(publication, artifact)
+        note_best(publication)
     except (ValueError, TypeError, PermissionError) as error:
         raise RefusedError(words(error)) from error
     except UsageError as error:
@@ -79,11 +81,8 @@ def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
         raise UnreachableError(words(error)) from error
 
 
-def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
+def settle(artifact: "wandb.Artifact") -> str:
     """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
-
-    Where W&B had the same content before, that version is what the checkpoint becomes, and it is given the facts of
-    this checkpoint, unless it is `best` as another one.
 
     It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
 
@@ -96,7 +95,6 @@ def settle(artifact: "wandb.Artifact", publication: Publication) -> str:
         version: str = artifact.wait().version
     except Exception as error:  # as above
         raise _what_settling_met(error)(words(error)) from error
-    correct_facts(artifact, publication)
     return version
 
 
@@ -108,27 +106,36 @@ def _what_settling_met(error: Exception) -> type[Exception]:
     return RefusedError if isinstance(error, ValueError) else UnreachableError
 
 
-def correct_facts(artifact: "wandb.Artifact", publication: Publication) -> None:
-    """Gives a version the facts of a checkpoint that has the same bytes as an earlier one.
+def correct(artifact: "wandb.Artifact", publication: Publication) -> None:
+    """Lets a version, and the run's summary, say what is true of a checkpoint now that it is committed.
 
-    They are those of the checkpoint that it is `best` as, else those of the newest.
+    It may have become the best since it was handed over, because a better one failed. Where several checkpoints have
+    the same bytes, their version has the facts of the one that it is `best` as, else those of the newest.
     """
-    checkpoint, known = publication.checkpoint, artifact.metadata
-    is_newer = moment(checkpoint.to_metadata()) > moment(known) and "best" not in artifact.aliases
-    if is_newer or (checkpoint.is_best and known.get("value") != checkpoint.value):
-        try:
+    try:
+        if _is_to_be_corrected(artifact, publication.checkpoint):
             _correct(artifact, publication)
-        except UnreachableError as error:
-            logger.warning("The metadata of %s has an older value: %s", artifact.name, error)
+        note_best(publication)
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.warning(
+            "What %s, or the run's summary, says of the best is out of date: %s", artifact.name, words(error)
+        )
+
+
+def _is_to_be_corrected(artifact: "wandb.Artifact", checkpoint: Checkpoint) -> bool:
+    ours, known = checkpoint.to_metadata(), artifact.metadata
+    if "best" not in artifact.aliases and (checkpoint.is_best or moment(ours) > moment(known)):
+        return True
+    is_about_it = checkpoint.is_best or moment(ours) == moment(known)
+    return is_about_it and any(ours[name] != known.get(name) for name in ("value", "best"))
 
 
 def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
-    try:
-        metadata = _metadata_of(publication, artifact.metadata.get(SHARD_KEY))
-        artifact.description, artifact.metadata = describe(publication.checkpoint), metadata
-        artifact.save()
-    except Exception as error:  # as above
-        raise UnreachableError(words(error)) from error
+    artifact.description = describe(publication.checkpoint)
+    artifact.metadata = _metadata_of(publication, artifact.metadata.get(SHARD_KEY))
+    if publication.checkpoint.is_best and "best" not in artifact.aliases:
+        artifact.aliases = [*artifact.aliases, "best"]
+    artifact.save()
 
 
 def _metadata_of(publication: Publication, shard: str | None) -> dict[str, Any]:
@@ -179,13 +186,47 @@ def _shards_of(publication: Publication) -> dict[str, Path]:
         return {}
 
 
-def log(run: "wandb.Run", publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
-    """Logs an artifact with its aliases, and notes the best value in the run's summary."""
-    checkpoint, key = publication.checkpoint, f"best_{publication.checkpoint.monitor}"
-    run.log_artifact(artifact, aliases=list(publication.aliases))
-    if checkpoint.is_best:
-        # Another callback of the run (a fold, say) may have had a better value under an artifact of its own.
-        best = BestTracker(finite_scalar(run.summary.get(key)))  # type: ignore[no-untyped-call]
-        if best.observe(checkpoint.value, checkpoint.mode):
-            run.summary.update({key: checkpoint.value, publication.epoch_key: checkpoint.epoch})
-    return artifact
+def log(publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
+    """Logs an artifact with its aliases."""
+    return publication.run.log_artifact(artifact, aliases=list(publication.aliases))
+
+
+def note_best(publication: Publication) -> None:
+    """Notes the best value in the run's summary; before its version is committed, for the run may end before that."""
+    checkpoint = publication.checkpoint
+    # Another callback of the run (a fold, say) may have had a better value under an artifact of its own.
+    if checkpoint.is_best and beside(checkpoint, [_noted_best(publication)]).is_best:
+        _note(publication, checkpoint.value, checkpoint.epoch)
+
+
+def take_back_best(publication: Publication) -> None:
+    """Takes the value of a checkpoint that failed out of the run's summary, which gets the best one that W&B has.
+
+    What is on its way to W&B is noted once it is committed.
+    """
+    checkpoint, run = publication.checkpoint, publication.run
+    try:
+        if run.offline or checkpoint.value is None or _noted_best(publication) != checkpoint.value:
+            return  # it was not noted, or another checkpoint was better
+        logged = api_for(run).run(f"{run.entity}/{run.project}/{run.id}").logged_artifacts()
+        known = [version.metadata for version in logged if version.state == "COMMITTED"]
+        epochs = {each.get("value"): each.get("epoch") for each in known if each.get("monitor") == checkpoint.monitor}
+        best = best_of(map(finite_scalar, epochs), checkpoint.mode)
+        _note(publication, best, epochs.get(best))
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.warning("The run's summary has the value of a checkpoint that failed: %s", words(error))
+
+
+def _noted_best(publication: Publication) -> float | None:
+    summary: Any = publication.run.summary
+    return finite_scalar(summary.get(f"best_{publication.checkpoint.monitor}"))
+
+
+def _note(publication: Publication, value: float | None, epoch: int | None) -> None:
+    summary: Any = publication.run.summary
+    noted = {f"best_{publication.checkpoint.monitor}": value, publication.epoch_key: epoch}
+    if value is not None:
+        summary.update(noted)
+    else:
+        for key in noted:
+            del summary[key]
