@@ -14,6 +14,7 @@ from scripts import run_script
 from servers import OwnServer, asked, seen_on
 from training import Seen, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
+from wandb_ckpt.publishing import publisher
 
 pytestmark = pytest.mark.slow
 
@@ -195,3 +196,47 @@ def test_into_a_finished_run(own_server: OwnServer, tmp_path: Path) -> None:
     assert f"outcomes {expected}" in output, output
     assert seen_on(own_server, "p1") == [(["epoch_0"], 3.0), (["best", "epoch_2"], 2.0), (["epoch_3", "latest"], 2.5)]
     assert summary_on(own_server) == "(2.0, 2)"
+
+
+@pytest.mark.parametrize("operation", ["createArtifact", "commitArtifact"])
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]])
+def test_an_answer_that_is_cut_off(
+    start_run: Any, proxy: Proxy, tmp_path: Path, operation: str, values: list[float]
+) -> None:
+    """The checkpoint is handed over again, and takes no alias from the next one, which is a version by then."""
+    with start_run() as run:
+        callback = WandbModelCheckpoint("m-{epoch}.keras", aliases=["mine"])
+        cut = answering(proxy, operation, "cut", callback, late=True)
+        assert train(callback, values, at={1: cut}) == ["committed"] * 3
+        outcomes = {outcome.version: outcome.checkpoint.epoch for outcome in callback.checkpoints}
+    seen = versions(run.path, tmp_path / "fetched")
+    assert {version.version: version.metadata["epoch"] for version in seen} == outcomes
+    aliases = {version.metadata["epoch"]: version.aliases for version in seen}
+    best = {values.index(1.0): {"best"}}
+    assert aliases == {
+        0: {"epoch_0"},
+        1: {"epoch_1"} | best.get(1, set()),
+        2: {"epoch_2", "latest", "mine"} | best.get(2, set()),
+    }
+    assert summary_of(run.path) == (1.0, values.index(1.0))
+
+
+def test_an_answer_that_is_always_cut_off(start_run: Any, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a checkpoint is handed over again, the end of training is not held for that."""
+    for name, seconds in (("_FIRST_PAUSE", 0.1), ("_LONGEST_PAUSE", 0.5), ("PATIENCE", 5), ("UPLOAD_PATIENCE", 5)):
+        monkeypatch.setattr(publisher, name, seconds)
+
+    def cut() -> Literal["refused", "cut"]:
+        proxy.once["createArtifact"] = cut
+        return "cut"
+
+    with start_run():
+        cut()
+        callback = WandbModelCheckpoint("m.keras")
+        assert train(callback, [1.0]) == ["pending"]
+        assert "unexpected EOF" in str(callback.checkpoints[0].reason)
+        proxy.once["createArtifact"] = lambda: "cut"  # for the last time
+        monkeypatch.setattr(publisher, "PATIENCE", 250)
+        monkeypatch.setattr(publisher, "UPLOAD_PATIENCE", 250)
+        assert callback._publisher.flush()
+    assert callback.checkpoints[0].version == "v0"

@@ -16,7 +16,7 @@ from scripts import ran
 from wandb_ckpt.outbox import run_folder
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.artifacts import _what_settling_met
-from wandb_ckpt.wandb_api.errors import LostError
+from wandb_ckpt.wandb_api.errors import LostError, PassingError, RefusedError
 
 PACKAGE = Path(wandb_ckpt.__file__).parent
 
@@ -54,6 +54,22 @@ def test_an_upload_that_is_given_up() -> None:
     assert private.says_given_up(HandleAbandonedError())
     assert _what_settling_met(HandleAbandonedError()) is LostError
     assert not private.says_given_up(ValueError("refused"))
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("ArtifactSaver.commitArtifact: unexpected EOF", PassingError),
+        ("write tcp 127.0.0.1:1->127.0.0.1:2: write: broken pipe", PassingError),
+        ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", PassingError),
+        ("POST http://127.0.0.1/graphql giving up after 21 attempt(s)", PassingError),
+        ("write /staging/1: no space left on device", PassingError),
+        ("ArtifactSaver.createArtifact: returned error 403: permission denied", RefusedError),
+    ],
+)
+def test_what_an_upload_may_meet(words: str, kind: type[Exception]) -> None:
+    """wandb-core's words tell what passes from a refusal; those for a cut answer are seen in test_refused.py."""
+    assert _what_settling_met(ValueError(words)) is kind
 
 
 def test_a_download_past_the_cache_leaves_the_cache_as_it_was(start_run: Any, tmp_path: Path) -> None:

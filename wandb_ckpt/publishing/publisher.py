@@ -26,7 +26,7 @@ from wandb_ckpt.publishing.turns import turns
 from wandb_ckpt.threads import after_fork, holds, start
 from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, settle, take_back_best
 from wandb_ckpt.wandb_api.console import say
-from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError
+from wandb_ckpt.wandb_api.errors import FinishedError, LostError, PassingError, RefusedError, UnreachableError
 from wandb_ckpt.wandb_api.run import active_run, run_facts
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class _Job:
     turn: int  # among those of all callbacks there
     artifact: Any = None  # Artifact, once it was tried to hand it over
     pause: float = 0.0  # before it is handed over once more, in seconds
+    is_again: bool = False  # handed over before, so W&B may have it
 
 
 class Publisher:
@@ -165,11 +166,11 @@ class Publisher:
             )
 
     def _expendable(self) -> _Job | None:
-        """Returns the oldest job that may go: not one that is in hand, the best or the newest."""
+        """Returns the oldest job that may go: not one that is in hand or was, the best or the newest."""
         run = self._waiting[-1].publication.run  # what is left of an earlier one is in hand all at once
         best = [job for job in self._waiting if job.publication.checkpoint.is_best][-1:]
         jobs = (job for job in list(self._waiting)[1:-1] if job.publication.run is run and job not in best)
-        return next((job for job in jobs if job.publication.snapshot.is_alone), None)
+        return next((job for job in jobs if not job.is_again and job.publication.snapshot.is_alone), None)
 
     def fail(self, index: int, reason: str) -> None:
         """Takes an announced checkpoint that can't be submitted."""
@@ -358,10 +359,8 @@ class Publisher:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
             try:
                 version = settle(job.artifact)
-            except NoRoomError as error:
-                self._note_unreachable(job, str(error))
-                job.pause = min(max(job.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-                self._take_back()
+            except PassingError as error:
+                self._put_off(job, str(error))
             except LostError:
                 self._take_back()
             except RefusedError as error:
@@ -379,13 +378,27 @@ class Publisher:
             job = self._waiting.popleft()
             self._in_flight.append(job)
             turns.leave(job.place, job.turn)
-            self._last_progress = time.monotonic()
+            if not job.is_again:
+                self._last_progress = time.monotonic()
         self._start_or_do("wandb_ckpt_settle", self._settle_all)
+
+    def _put_off(self, job: _Job, reason: str) -> None:
+        """Hands a checkpoint over again after a pause, and behind it what came after it: that may be a version first.
+
+        Each is a new artifact then: W&B gives what it has its aliases once more, or the older one would keep them.
+        """
+        self._note_unreachable(job, reason)
+        job.pause = min(max(job.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        with self._lock:
+            for each in self._in_flight:
+                each.artifact = None
+        self._take_back()
 
     def _take_back(self) -> None:
         """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
         with self._lock:
             for job in self._in_flight:
+                job.is_again = True
                 turns.line_up(job.place, job.turn)
             self._waiting.extendleft(reversed(self._in_flight))
             self._in_flight.clear()

@@ -17,7 +17,7 @@ from wandb_ckpt.policy.description import describe
 from wandb_ckpt.policy.metadata import SHARD_KEY, TEMPLATE_KEY
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.api import api_for
-from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError, words
+from wandb_ckpt.wandb_api.errors import FinishedError, LostError, PassingError, RefusedError, UnreachableError, words
 from wandb_ckpt.wandb_api.run import run_facts
 
 logger = logging.getLogger("wandb_ckpt")
@@ -88,7 +88,7 @@ def settle(artifact: "wandb.Artifact") -> str:
 
     Raises:
         RefusedError: The upload failed for good.
-        LostError: wandb, or its service, gave the upload up; NoRoomError, because a disk is full.
+        LostError: wandb, or its service, gave the upload up; PassingError, because of what passes.
         UnreachableError: It is not known whether the version was committed.
     """
     try:
@@ -99,8 +99,8 @@ def settle(artifact: "wandb.Artifact") -> str:
 
 
 def _what_settling_met(error: Exception) -> type[Exception]:
-    if isinstance(error, ValueError) and private.says_no_room(error):
-        return NoRoomError
+    if isinstance(error, ValueError) and private.says_it_passes(error):
+        return PassingError
     if private.says_given_up(error):
         return LostError
     return RefusedError if isinstance(error, ValueError) else UnreachableError

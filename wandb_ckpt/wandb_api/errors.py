@@ -2,7 +2,7 @@
 
 from wandb.errors import Error as WandbError
 
-__all__ = ["FinishedError", "LostError", "NoRoomError", "RefusedError", "UnreachableError", "WandbError", "words"]
+__all__ = ["FinishedError", "LostError", "PassingError", "RefusedError", "UnreachableError", "WandbError", "words"]
 
 
 class RefusedError(Exception):
@@ -17,8 +17,8 @@ class LostError(Exception):
     """wandb gave up what it had taken; it must be handed over again."""
 
 
-class NoRoomError(LostError):
-    """wandb gave it up because a disk is full, and may be able to do it when there is room again."""
+class PassingError(LostError):
+    """wandb gave it up because of what passes: a full disk, an answer that was cut off. W&B may have it already."""
 
 
 class UnreachableError(Exception):

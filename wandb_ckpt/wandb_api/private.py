@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "disc quota exceeded")
 
 
+# Its words for a connection that broke in mid-answer, and for what it has asked for often enough. It asks again by
+# itself only where no answer has begun.
+_CUT_OFF = ("unexpected eof", "connection reset by peer", "broken pipe", "giving up after")
+
+
 # wandb (0.31) does nothing without a home folder, or WANDB_CONFIG_DIR, and says so in Python's own words.
 NO_HOME = (
     "This user has no home folder, which wandb needs: HOME is not set, and the system does not know the user. Set it "
@@ -66,6 +71,11 @@ def says_no_room(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return any(words in str(error).lower() for words in _NO_ROOM)
+
+
+def says_it_passes(error: Exception) -> bool:
+    """Returns whether an upload may succeed when it is begun again: a disk was full, or an answer was cut off."""
+    return says_no_room(error) or any(words in str(error).lower() for words in _CUT_OFF)
 
 
 def says_no_run(error: Exception) -> bool:
