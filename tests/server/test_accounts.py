@@ -165,8 +165,8 @@ def test_serve_tells_the_key_once(tmp_path: Path) -> None:
 
 def test_the_examples_in_docstrings() -> None:
     """Examples in the docstrings of the server do what they say."""
-    assert doctest.testmod(wandb_ckpt.server.thread).attempted > 0
-    assert doctest.testmod(wandb_ckpt.server.thread).failed == 0
+    assert doctest.testmod(wandb_ckpt.server.server).attempted > 0
+    assert doctest.testmod(wandb_ckpt.server.server).failed == 0
 
 
 def test_starting_and_stopping_twice_is_no_error() -> None:

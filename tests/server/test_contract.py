@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, OperationDefinitionNode, parse, validate
 
-from wandb_ckpt.server.binding import load_schema, snake_case
-from wandb_ckpt.server.complexity import check_complexity
-from wandb_ckpt.server.graphql import _MOST_TOKENS
-from wandb_ckpt.server.nodes import accounts, artifacts, collections, files, projects, runs
+from wandb_ckpt.server.graphql import files
+from wandb_ckpt.server.graphql.binding import load_schema, snake_case
+from wandb_ckpt.server.graphql.complexity import check_complexity
+from wandb_ckpt.server.graphql.endpoint import _MOST_TOKENS
+from wandb_ckpt.server.graphql.nodes import artifact_fields as artifacts
+from wandb_ckpt.server.graphql.nodes import collection_fields as collections
+from wandb_ckpt.server.graphql.nodes import project_fields as projects
+from wandb_ckpt.server.graphql.nodes import run_fields as runs
+from wandb_ckpt.server.graphql.nodes import user_fields as accounts
 
 # What this server is not for, by name.
 OUT_OF_SCOPE = {

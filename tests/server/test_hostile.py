@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from uploader import GraphQLError, Uploader, md5
 
 from wandb_ckpt.server import PortInUseError, Server
-from wandb_ckpt.server.hosts import is_allowed
+from wandb_ckpt.server.http.hosts import is_allowed
 
 COLLECTION_NAMES = ["m", "../x", "a/b", "<script>alert(1)</script>", "\x00", "ü", ".", "..", "a" * 300]
 

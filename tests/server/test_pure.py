@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_ckpt.server import filters, history, ids, json_text, manifest, names
-from wandb_ckpt.server.binding import snake_case
+from wandb_ckpt.server import ids, json_text, names
+from wandb_ckpt.server import run_lines as history
 from wandb_ckpt.server.console import parse_line
 from wandb_ckpt.server.errors import InvalidRequestError, NotFoundError
-from wandb_ckpt.server.paging import connect_all
-from wandb_ckpt.server.signing import Signer
+from wandb_ckpt.server.graphql import filters
+from wandb_ckpt.server.graphql.binding import snake_case
+from wandb_ckpt.server.graphql.paging import connect_all
+from wandb_ckpt.server.http.signing import Signer
+from wandb_ckpt.server.versions import manifest
 
 THING: dict[str, Any] = {"name": "run-7", "n": 3, "f": 0.5, "tags": ["a", "b"], "none": None, "flag": True}
 

@@ -14,9 +14,9 @@ except ImportError as error:
     ) from error
 
 from wandb_ckpt.server.errors import DataFolderError, PortInUseError, ServerError
-from wandb_ckpt.server.sweep import Freed, collect_garbage
-from wandb_ckpt.server.thread import Server, ServerInfo, serve
-from wandb_ckpt.server.unhandled import UnhandledRequest
+from wandb_ckpt.server.http.unhandled import UnhandledRequest
+from wandb_ckpt.server.server import Server, ServerInfo, serve
+from wandb_ckpt.server.versions.sweep import Freed, collect_garbage
 
 __all__ = [
     "DataFolderError",

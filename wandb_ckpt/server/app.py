@@ -13,12 +13,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from wandb_ckpt.server import file_stream, graphql, pages, storage
-from wandb_ckpt.server.binding import load_schema
+from wandb_ckpt.server import pages
 from wandb_ckpt.server.errors import ServerError
-from wandb_ckpt.server.hosts import HostCheck
-from wandb_ckpt.server.services import Services, services_of
-from wandb_ckpt.server.unhandled import UnhandledRequest
+from wandb_ckpt.server.graphql import endpoint as graphql
+from wandb_ckpt.server.graphql.binding import load_schema
+from wandb_ckpt.server.http import file_stream, storage
+from wandb_ckpt.server.http.hosts import HostCheck
+from wandb_ckpt.server.http.services import Services, services_of
+from wandb_ckpt.server.http.unhandled import UnhandledRequest
 
 __all__ = ["create_app"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wandb_ckpt.server.thread import Server
+from wandb_ckpt.server.server import Server
 
 from .conftest import Shelf, checkpoint
 
@@ -236,7 +236,7 @@ def test_a_download_arrives_whole(browser: Browser, tmp_path: Path) -> None:
 
 def test_every_text_stands_out_from_its_background() -> None:
     """Each pair of colours has the contrast of WCAG AA (4.5), in dark and in light."""
-    css = files("wandb_ckpt.server").joinpath("static/pages.css").read_text()
+    css = files("wandb_ckpt.server.pages").joinpath("static/pages.css").read_text()
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(blocks) == 2
     pairs = [

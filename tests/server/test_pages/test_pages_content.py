@@ -52,7 +52,7 @@ def test_home_leads_to_projects_and_they_to_models_and_runs(visitor: httpx.Clien
 
 def test_an_empty_server_says_how_to_begin() -> None:
     """The first page of a new server shows the line that points wandb at it."""
-    from wandb_ckpt.server.thread import Server
+    from wandb_ckpt.server.server import Server
 
     with Server() as server:
         page = web.get(server.url, auth=("api", server.api_key))

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import web
 
-from wandb_ckpt.server.thread import Server
+from wandb_ckpt.server.server import Server
 
 PAGES = ["/", "/local", "/local/digits", "/local/digits/runs/r1", "/local/digits/artifacts/model/m"]
 PAGES += [f"{PAGES[-1]}/v0", f"{PAGES[-1]}/compare?a=v0&b=v1", f"{PAGES[-1]}/v0/files/model.keras"]

@@ -6,7 +6,7 @@ error on any other URL is made by `error_page()`.
 
 from __future__ import annotations
 
-from wandb_ckpt.server.pages.errors import error_page, wants_page
+from wandb_ckpt.server.pages.error_page import error_page, wants_page
 from wandb_ckpt.server.pages.routes import routes
 
 __all__ = ["error_page", "routes", "wants_page"]

@@ -39,7 +39,7 @@ def asset(name: str) -> Asset:
     """
     if name not in _TYPES:
         raise NotFoundError("There is no such file.")
-    content = files("wandb_ckpt.server").joinpath("static", name).read_bytes()
+    content = files(__package__).joinpath("static", name).read_bytes()
     return Asset(content, _TYPES[name], hashlib.sha256(content).hexdigest()[:16])
 
 

@@ -59,7 +59,7 @@ def _asset_path(paths: Paths) -> Any:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("wandb_ckpt.server"),
+        loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wandb_ckpt.server.access import page_user
 from wandb_ckpt.server.errors import NotFoundError, UnauthorizedError
-from wandb_ckpt.server.pages.errors import FRIENDLY_ERRORS
+from wandb_ckpt.server.http.access import page_user
+from wandb_ckpt.server.http.services import Services, services_of
+from wandb_ckpt.server.pages.error_page import FRIENDLY_ERRORS
 from wandb_ckpt.server.pages.paths import Paths
 from wandb_ckpt.server.pages.rendering import page, paths_of
-from wandb_ckpt.server.services import Services, services_of
 from wandb_ckpt.server.store import Database, overview
 from wandb_ckpt.server.store.overview import CollectionSummary, VersionSummary
 from wandb_ckpt.server.store.records import Project, User

@@ -12,9 +12,9 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wandb_ckpt.server.run_state import shown_state
 from wandb_ckpt.server.store.database import Database
 from wandb_ckpt.server.store.records import Project, Run, optional, record
+from wandb_ckpt.server.store.run_state import shown_state
 
 __all__ = [
     "VERSION_ORDERS",
