@@ -14,7 +14,7 @@ except ImportError as error:
     ) from error
 
 from wandb_ckpt.server.errors import DataFolderError, PortInUseError, ServerError
-from wandb_ckpt.server.http.unhandled import UnhandledRequest
+from wandb_ckpt.server.http.services import UnhandledRequest
 from wandb_ckpt.server.server import Server, ServerInfo, serve
 from wandb_ckpt.server.versions.sweep import Freed, collect_garbage
 

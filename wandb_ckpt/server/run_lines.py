@@ -1,21 +1,25 @@
-"""History: what is computed from the logged rows of a run. All pure."""
+"""The lines that a run logs, as the client sends them: rows of history, and console lines. Pure."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from wandb_ckpt.server.errors import InvalidRequestError
 
-__all__ = ["keys", "sampled", "select"]
+__all__ = ["keys", "parse_console_line", "sampled", "select"]
 
 _Row = TypeVar("_Row")
+_LINE = re.compile(
+    r"(?P<level>ERROR )?(?P<time>\d{4}-\d\d-\d\dT[\d:.]+)(?:Z|[+-]\d\d:\d\d)? ?(?P<text>.*)", re.DOTALL
+)
 
 
 def sampled(rows: Sequence[_Row], samples: int | None) -> list[_Row]:
-    """At most so many of the rows, evenly spread, the first and the last among them."""
+    """Return at most `samples` rows, evenly spread, with the first and the last."""
     if samples is None or samples >= len(rows):
         return list(rows)
     if samples <= 1:
@@ -25,7 +29,7 @@ def sampled(rows: Sequence[_Row], samples: int | None) -> list[_Row]:
 
 
 def select(rows: Sequence[str], spec: str) -> list[dict[str, Any]]:
-    """The rows that have all keys of the spec, reduced to these keys.
+    """Return the rows that have all keys of a spec, reduced to these keys.
 
     Args:
         rows: Logged rows as JSON.
@@ -50,7 +54,7 @@ def _number(value: Any, default: int) -> float:
 
 
 def keys(rows: Sequence[str]) -> dict[str, Any]:
-    """How often each key was logged with which type, and its last value, as W&B's `historyKeys`."""
+    """Return how often each key was logged, with which types, and its last value, as `historyKeys` of W&B."""
     types: dict[str, Counter[str]] = {}
     previous: dict[str, Any] = {}
     last_step = -1
@@ -77,3 +81,15 @@ def _type(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("_type", "map"))
     return "string" if isinstance(value, str) else "list" if isinstance(value, list) else "nil"
+
+
+def parse_console_line(number: int, line: str) -> dict[str, Any]:
+    """Return a line `[ERROR ]<time> <text>` as the fields of `LogLine`. Any other line is all text."""
+    found = _LINE.fullmatch(line)
+    return {
+        "number": number,
+        "timestamp": found["time"] if found else None,
+        "level": "error" if found and found["level"] else None,
+        "label": None,
+        "line": found["text"] if found else line,
+    }

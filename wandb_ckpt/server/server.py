@@ -1,4 +1,4 @@
-"""Server: the embedded server in a thread of this process, on a free port; and in the foreground for the CLI."""
+"""Starts and stops the server: in a thread for tests and notebooks, in the foreground for the command line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from wandb_ckpt.server.app import create_app
 from wandb_ckpt.server.errors import PortInUseError, ServerError
 from wandb_ckpt.server.http.direct import DirectProtocol
 from wandb_ckpt.server.http.keys import DEFAULT_USER
-from wandb_ckpt.server.http.services import Services, open_services
-from wandb_ckpt.server.http.unhandled import UnhandledRequest
+from wandb_ckpt.server.http.services import Services, UnhandledRequest, open_services
 from wandb_ckpt.server.versions.sweep import sweeping
 
 __all__ = ["Server", "ServerInfo", "serve"]
@@ -100,8 +99,8 @@ class Server:
         data_dir = self._wanted_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="wandb-ckpt-"))
         self._services = stack.enter_context(open_services(Path(data_dir), any_key=self._any_key))
         # Keys are kept as digests, so an older one can't be read back: each start has one of its own.
-        self._api_key = self._services.accounts.create_key("made by Server()")
-        stack.enter_context(sweeping(self._services))
+        self._api_key = self._services.keys.create("made by Server()")
+        stack.enter_context(sweeping(self._services.db, self._services.blobs))
         stack.enter_context(_running_in_thread(self._services, self._host, listener))
 
     def stop(self) -> None:
@@ -173,11 +172,11 @@ def serve(
         DataFolderError: The folder can't be used.
     """
     with listen(host, port) as listener, open_services(data_dir, any_key=any_key) as services:
-        key = services.accounts.first_key()
+        key = services.keys.first()
         if on_start:
             url = url_of(host, listener.getsockname()[1])
             on_start(ServerInfo(url, data_dir, DEFAULT_USER, key, any_key))
-        with sweeping(services):
+        with sweeping(services.db, services.blobs):
             _uvicorn(services, host).run(sockets=[listener])
 
 

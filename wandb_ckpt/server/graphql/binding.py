@@ -1,18 +1,17 @@
-"""Binding: makes an executable schema of schema.graphql and the functions and nodes that answer it."""
+"""The executable schema: `schema.graphql` with the classes and functions that answer it."""
 
-# ruff: noqa: ARG001 (graphql-core calls with these arguments)
 from __future__ import annotations
 
 import functools
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from graphql import (
     GraphQLAbstractType,
     GraphQLError,
+    GraphQLField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -21,96 +20,121 @@ from graphql import (
     GraphQLSchema,
     GraphQLUnionType,
     build_schema,
+    get_named_type,
 )
 
-from wandb_ckpt.server.graphql.context import Context
-from wandb_ckpt.server.graphql.mutations import collection_changes as collections
-from wandb_ckpt.server.graphql.mutations import key_changes as account_mutations
-from wandb_ckpt.server.graphql.mutations import multipart, uploads
-from wandb_ckpt.server.graphql.mutations import project_changes as projects
-from wandb_ckpt.server.graphql.mutations import run_changes as runs
-from wandb_ckpt.server.graphql.mutations import version_changes as artifacts
-from wandb_ckpt.server.graphql.nodes.query_fields import QUERIES
+from wandb_ckpt.server import ids
+from wandb_ckpt.server.graphql.context import Context, Fields, snake_case
+from wandb_ckpt.server.graphql.mutations import (
+    collection_changes,
+    project_changes,
+    run_changes,
+    uploads,
+    version_changes,
+)
+from wandb_ckpt.server.graphql.nodes.artifact_fields import ArtifactFields
+from wandb_ckpt.server.graphql.nodes.collection_fields import (
+    AliasFields,
+    CollectionFields,
+    MembershipFields,
+    VersionedEdgeFields,
+)
+from wandb_ckpt.server.graphql.nodes.project_fields import ArtifactTypeFields, ProjectFields
+from wandb_ckpt.server.graphql.nodes.query_fields import QueryFields
+from wandb_ckpt.server.graphql.nodes.run_fields import RunFields
+from wandb_ckpt.server.graphql.nodes.user_fields import EntityFields, OrganizationFields, UserFields
+from wandb_ckpt.server.graphql.paging import Listing, connect
+from wandb_ckpt.server.store.records import Collection
 
-__all__ = ["load_schema", "snake_case"]
+__all__ = ["FIELDS", "load_schema"]
 
-_MUTATIONS: dict[str, Any] = {
-    **runs.MUTATIONS,
-    **projects.MUTATIONS,
-    **account_mutations.MUTATIONS,
-    **artifacts.MUTATIONS,
-    **uploads.MUTATIONS,
-    **multipart.MUTATIONS,
-    **collections.MUTATIONS,
+FIELDS: Mapping[str, type[Fields[Any]]] = {
+    "Query": QueryFields,
+    "User": UserFields,
+    "Entity": EntityFields,
+    "Organization": OrganizationFields,
+    "Project": ProjectFields,
+    "ArtifactType": ArtifactTypeFields,
+    "Run": RunFields,
+    "ArtifactSequence": CollectionFields,
+    "ArtifactPortfolio": CollectionFields,
+    "VersionedArtifactEdge": VersionedEdgeFields,
+    "ArtifactCollectionMembership": MembershipFields,
+    "ArtifactAlias": AliasFields,
+    "Artifact": ArtifactFields,
+}
+_MUTATIONS: Mapping[str, Callable[[Context, Mapping[str, Any]], Any]] = {
+    name: getattr(module, name)
+    for module in (run_changes, project_changes, version_changes, uploads, collection_changes)
+    for name in module.__all__
 }
 _LARGEST = 2**63
 
 
 @functools.cache
 def load_schema() -> GraphQLSchema:
-    """The schema, ready to execute; the root value is the `Context`."""
+    """Return the schema, ready to execute with a `Context` as the context value."""
     schema = build_schema(resources.files(__package__).joinpath("schema.graphql").read_text("utf-8"))
     for graphql_type in schema.type_map.values():
         _bind(graphql_type)
-    assert schema.query_type is not None
     assert schema.mutation_type is not None
-    for name, field in schema.query_type.fields.items():
-        field.resolve = _query(QUERIES[name])
     for name, field in schema.mutation_type.fields.items():
-        field.resolve = _mutation(_MUTATIONS[name])
+        field.resolve = _mutation(_MUTATIONS[snake_case(name)])
     return schema
 
 
 def _bind(graphql_type: Any) -> None:
     if isinstance(graphql_type, GraphQLObjectType):
-        for field in graphql_type.fields.values():
-            field.resolve = field.resolve or _resolve
-            for name, argument in field.args.items():
-                argument.out_name = snake_case(name)
+        for name, field in graphql_type.fields.items():
+            field.resolve = _resolver(FIELDS.get(graphql_type.name, Fields), snake_case(name), field)
+            for argument_name, argument in field.args.items():
+                argument.out_name = snake_case(argument_name)
     elif isinstance(graphql_type, GraphQLInputObjectType):
         for name, input_field in graphql_type.fields.items():
             input_field.out_name = snake_case(name)
     elif isinstance(graphql_type, GraphQLInterfaceType | GraphQLUnionType):
-        graphql_type.resolve_type = _typename
+        graphql_type.resolve_type = _type_name
     elif isinstance(graphql_type, GraphQLScalarType) and graphql_type.name in _PARSERS:
-        # graphql-core 3.2 calls it by the first name, 3.3 by the second.
+        # graphql-core 3.2 calls the first name, 3.3 the second.
         for method in ("parse_value", "coerce_input_value"):
             setattr(graphql_type, method, _PARSERS[graphql_type.name])
 
 
-def _typename(value: Any, info: GraphQLResolveInfo[Any], abstract_type: GraphQLAbstractType) -> str:
-    name: str = value.typename
-    return name
+def _resolver(fields: type[Fields[Any]], name: str, field: GraphQLField) -> Callable[..., Any]:
+    is_connection = get_named_type(field.type).name.endswith("Connection")
 
-
-@functools.cache
-def snake_case(name: str) -> str:
-    """`directUrl` as `direct_url`, `clientIDMapping` as `client_id_mapping`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-    name = snake_case(info.field_name)
-    value = source.get(name) if isinstance(source, Mapping) else getattr(source, name)
-    return value(**arguments) if callable(value) else value
-
-
-def _query(function: Any) -> Any:
-    def resolve(context: Context, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-        return function(context, **arguments)
+    def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+        page = {key: arguments.pop(key) for key in ("first", "after") if is_connection and key in arguments}
+        if hasattr(fields, name):
+            value = getattr(fields(info.context, source), name)
+            value = value(**arguments) if callable(value) else value
+        else:
+            value = source.get(name) if isinstance(source, Mapping) else getattr(source, name)
+        if name == "id" and isinstance(value, int):
+            return ids.encode(info.parent_type.name, value)
+        return connect(value, **page) if is_connection and isinstance(value, Listing | Sequence) else value
 
     return resolve
 
 
-def _mutation(function: Any) -> Any:
-    def resolve(context: Context, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-        context.forget()
-        return function(context, arguments["input"])
+def _mutation(change: Callable[[Context, Mapping[str, Any]], Any]) -> Callable[..., Any]:
+    def resolve(_: None, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+        context: Context = info.context
+        context.view.forget()
+        payload = change(context, arguments["input"])
+        context.view.forget()
+        return payload
 
     return resolve
 
 
-# Scalars. graphql-core's own Int has 32 bits; sizes and steps need more.
+def _type_name(value: Any, _info: GraphQLResolveInfo[Any], _abstract_type: GraphQLAbstractType) -> str:
+    if isinstance(value, Collection):
+        return "ArtifactSequence" if value.kind == "SEQUENCE" else "ArtifactPortfolio"
+    return type(value).__name__
+
+
+# Scalars. The Int of GraphQL has 32 bits. Sizes and steps need more.
 
 
 def _parse_int64(value: Any) -> int:

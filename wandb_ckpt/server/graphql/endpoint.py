@@ -1,4 +1,4 @@
-"""GraphQL: answers POST /graphql. Parse, check size and depth, validate, execute, map errors to statuses."""
+"""`POST /graphql`: parse, check size and depth, validate, execute, and map errors to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ from wandb_ckpt.server.graphql.context import Context
 from wandb_ckpt.server.http.access import key_user
 from wandb_ckpt.server.http.bodies import read_json
 from wandb_ckpt.server.http.services import Services, services_of
-from wandb_ckpt.server.http.unhandled import UnhandledRequest
-from wandb_ckpt.server.http.urls import Urls
-from wandb_ckpt.server.store.records import User
+from wandb_ckpt.server.store.user_view import UserView
 
 __all__ = ["answer", "endpoint"]
 
@@ -52,7 +50,8 @@ async def endpoint(request: Request) -> Response:
     services = services_of(request)
     user = await to_thread.run_sync(key_user, request)
     body = await read_json(request, _MOST_BYTES)
-    status, payload = await to_thread.run_sync(answer, services, user, services.urls(request), body)
+    context = Context(services, UserView(services.db, user), services.urls(request))
+    status, payload = await to_thread.run_sync(answer, context, body)
     return Response(json_text.dump(payload), status, media_type="application/json")
 
 
@@ -62,21 +61,24 @@ class _Document:
     errors: Sequence[GraphQLError]
 
 
-def answer(services: Services, user: User, urls: Urls, body: Any) -> tuple[int, Mapping[str, Any]]:
-    """HTTP status and JSON of one GraphQL request."""
+def answer(context: Context, body: Any) -> tuple[int, Mapping[str, Any]]:
+    """Return the HTTP status and the JSON of the answer to a GraphQL request."""
     query, variables, name = _parts(body)
     document = _document(query)
     operation = None if document.node is None else _operation(document.node, name)
     if document.node is None or operation is None:
         errors = document.errors or [GraphQLError(f"The request has no operation named {name!r}.")]
-        return _refuse(services, name, variables, errors)
+        return _refuse(context.services, name, variables, errors)
     shown_name = operation.name.value if operation.name else ""
     if document.errors:
-        return _refuse(services, shown_name, variables, document.errors)
-    variables = _pruned(services, operation, variables)
-    context = Context(services, user, urls)
+        return _refuse(context.services, shown_name, variables, document.errors)
+    variables = _pruned(context.services, operation, variables)
     result = execute_sync(
-        load_schema(), document.node, context, variable_values=variables, operation_name=shown_name or None
+        load_schema(),
+        document.node,
+        context_value=context,
+        variable_values=variables,
+        operation_name=shown_name or None,
     )
     return _outcome(result)
 
@@ -92,7 +94,7 @@ def _parts(body: Any) -> tuple[str, dict[str, Any], str]:
     return body["query"], variables, name
 
 
-# The same few dozen documents come again and again, and validating one costs more than executing it.
+# Clients send the same few dozen documents again and again. To validate one costs more than to execute it.
 @functools.lru_cache(maxsize=256)
 def _document(query: str) -> _Document:
     try:
@@ -106,7 +108,7 @@ def _document(query: str) -> _Document:
 
 
 def _operation(document: DocumentNode, name: str) -> OperationDefinitionNode | None:
-    # Documents that the client relays from Python come with an empty operationName.
+    # Documents that the client passes on from Python have an empty operationName.
     operations = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
     if not name:
         return operations[0] if len(operations) == 1 else None
@@ -118,7 +120,7 @@ def _refuse(
     services: Services, name: str, variables: Mapping[str, Any], errors: Sequence[GraphQLError]
 ) -> tuple[int, Mapping[str, Any]]:
     what = "; ".join(error.message for error in errors)
-    services.unhandled.add(UnhandledRequest(name, what, tuple(variables)))
+    services.unhandled.add(name, what, variables)
     _log.warning("GraphQL operation %r is not known to this server: %s", name, what)
     listed = [{**error.formatted, "extensions": {"operation": name}} for error in errors]
     summary = {"message": f"The embedded W&B server does not know the operation {name!r} as sent: {what}"}
@@ -129,10 +131,10 @@ def _refuse(
 
 
 def _pruned(services: Services, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables without input fields that this schema does not have.
+    """Return the variables without the input fields that are not in the schema.
 
-    wandb-core sends every input field of its own schema version, unused ones as null; refusing an unknown one would
-    shut out every newer client. Null ones are dropped silently, others are noted.
+    wandb-core sends all input fields of its own version of the schema, unused ones as null. Refusing unknown fields
+    would shut out all newer clients. Fields that are not null are noted.
     """
     dropped: list[str] = []
     pruned = dict(variables)
@@ -143,8 +145,8 @@ def _pruned(services: Services, operation: OperationDefinitionNode, variables: M
             pruned[name] = _prune(variables[name], graphql_type, name, dropped)
     for field in dropped:
         operation_name = operation.name.value if operation.name else ""
-        services.unhandled.add(UnhandledRequest(operation_name, f"unknown input field {field}", tuple(variables)))
-        _log.warning("GraphQL operation %r: the input field %s is not known and was ignored", operation_name, field)
+        services.unhandled.add(operation_name, f"unknown input field {field}", variables)
+        _log.warning("GraphQL operation %r: the input field %s is unknown and was ignored", operation_name, field)
     return pruned
 
 
@@ -183,7 +185,7 @@ def _formatted(error: GraphQLError) -> Mapping[str, Any]:
 
 
 def _status(error: GraphQLError) -> int:
-    # With 200 the client shows the message as it is. 507 is what it tries again after a while: a full or failing
-    # disk, or a database that is busy, may be well again by then.
+    # With 200 the client shows the message as it is. After 507 it tries again: by then, a full or failing disk or a
+    # busy database may work again.
     transient = isinstance(error.original_error, sqlite3.OperationalError | OSError)
     return 507 if transient and not isinstance(error.original_error, ServerError) else 200

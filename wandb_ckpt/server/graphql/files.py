@@ -1,103 +1,96 @@
-"""Nodes: files of versions and of runs."""
+"""The files of versions and runs as `File` of the GraphQL schema."""
 
-# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
 import base64
-import binascii
 import mimetypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from wandb_ckpt.server import ids
-from wandb_ckpt.server.graphql.nodes import artifact_fields as artifact_nodes
-from wandb_ckpt.server.graphql.paging import Connection, connect
-from wandb_ckpt.server.http.urls import object_path
-from wandb_ckpt.server.store import artifacts, contents
+from wandb_ckpt.server.graphql.context import Context
+from wandb_ckpt.server.graphql.paging import Listing
+from wandb_ckpt.server.http.addresses import object_path, run_file_path
+from wandb_ckpt.server.store import contents
 from wandb_ckpt.server.store.records import Artifact, Entry, RunFile
 
-if TYPE_CHECKING:
-    from wandb_ckpt.server.graphql.context import Context
-
-__all__ = ["FileNode", "digest_to_hex", "files_of_artifact", "run_file_path"]
+__all__ = ["File", "file_of_run", "file_of_version", "files_of_version"]
 
 
-def digest_to_hex(digest: str) -> str:
-    """A Base64 digest as it stands in storage paths."""
-    try:
-        return base64.b64decode(digest, validate=True).hex()
-    except binascii.Error:
-        return digest.encode().hex()
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to download or to upload."""
 
+    id: str
+    name: str
+    storage_path: str | None
+    size_bytes: int = 0
+    direct_url: str | None = None
+    updated_at: str | None = None
+    digest: str | None = None
+    md5: str | None = None
+    mimetype: str | None = None
+    artifact: Artifact | None = None
+    upload_url: str | None = None
+    upload_headers: Sequence[str] | None = None
+    upload_multipart_urls: dict[str, Any] | None = None
 
-def run_file_path(run_id: int, name: str) -> str:
-    """Where a run's file is in storage."""
-    return f"runs/{run_id}/{name}"
+    @property
+    def display_name(self) -> str:
+        """The name."""
+        return self.name
 
-
-class FileNode:
-    """`File`, as far as it is read: uploads have nodes of their own."""
-
-    typename = "File"
-
-    def __init__(self, node_id: str, name: str, size: int, url: str | None, storage_path: str | None) -> None:
-        self.id = node_id
-        self.name = self.display_name = name
-        self.size_bytes = size
-        self.direct_url = url
-        self.storage_path = storage_path
-        self.mimetype = mimetypes.guess_type(name)[0]
-        self.updated_at: str | None = None
-        self.digest: str | None = None
-        self.md5: str | None = None
-        self.artifact: artifact_nodes.ArtifactNode | None = None
-        self.upload_url: str | None = None
-        self.upload_headers: list[str] | None = None
-        self.upload_multipart_urls: dict[str, Any] | None = None
-
-    def url(self, upload: bool | None = None) -> str | None:
-        """The same as `direct_url`."""
+    @property
+    def url(self) -> str | None:
+        """The address to download from."""
         return self.direct_url
 
-    @classmethod
-    def of_entry(cls, context: Context, artifact: Artifact, entry: Entry) -> FileNode:
-        """One file of a version; of a reference, the address is the reference."""
-        path = None
-        if entry.birth_artifact_id is not None:
-            path = object_path(artifact.user_id, entry.birth_artifact_id, digest_to_hex(entry.digest))
-        url = entry.ref if path is None else context.urls.read(path)
-        node_id = base64.b64encode(f"ArtifactFile:{artifact.id}:{entry.path}".encode()).decode()
-        node = cls(node_id, entry.path, entry.size, url, path)
-        node.updated_at = artifact.updated_at
-        node.digest = entry.digest
-        node.md5 = entry.md5 or entry.digest
-        return node
 
-    @classmethod
-    def of_run(cls, context: Context, file: RunFile) -> FileNode:
-        """One file of a run."""
-        path = run_file_path(file.run_id, file.name)
-        node = cls(ids.encode("RunFile", file.id), file.name, file.size, context.urls.read(path), path)
-        node.updated_at = file.updated_at
-        node.digest = node.md5 = file.md5
-        node.mimetype = file.mimetype or node.mimetype
-        return node
+def files_of_version(context: Context, artifact_id: int, names: list[str] | None) -> Listing:
+    """Return the files of a version. Only the given names, if there are any."""
+    artifact = context.view.artifact_of(artifact_id)
+    if names:
+        count = len(contents.entries(context.db, artifact_id, names))
+    else:
+        count = contents.count_entries(context.db, artifact_id)
+
+    def read(limit: int, offset: int) -> list[File]:
+        found = contents.entries(context.db, artifact_id, names, limit, offset)
+        return [file_of_version(context, artifact, entry) for entry in found]
+
+    return Listing(count, read)
 
 
-def files_of_artifact(
-    context: Context, artifact_id: int, names: list[str] | None, after: str | None, first: int | None
-) -> Connection:
-    """A page of a version's files; only the given names, if any are."""
-    artifact = artifacts.artifact(context.db, artifact_id)
-    assert artifact is not None
+def file_of_version(context: Context, artifact: Artifact, entry: Entry) -> File:
+    """Return a file of a version. The address of a reference is the reference."""
+    path = None
+    if entry.birth_artifact_id is not None:
+        path = object_path(artifact.user_id, entry.birth_artifact_id, entry.digest)
+    return File(
+        id=base64.b64encode(f"ArtifactFile:{artifact.id}:{entry.path}".encode()).decode(),
+        name=entry.path,
+        storage_path=path,
+        size_bytes=entry.size,
+        direct_url=entry.ref if path is None else context.urls.read(path),
+        updated_at=artifact.updated_at,
+        digest=entry.digest,
+        md5=entry.md5 or entry.digest,
+        mimetype=mimetypes.guess_type(entry.path)[0],
+    )
 
-    def count() -> int:
-        if names:
-            return len(contents.entries(context.db, artifact_id, names))
-        return contents.count_entries(context.db, artifact_id)
 
-    def window(limit: int, offset: int) -> Sequence[FileNode]:
-        entries = contents.entries(context.db, artifact_id, names, limit, offset)
-        return [FileNode.of_entry(context, artifact, entry) for entry in entries]
-
-    return connect(count, window, first=first, after=after)
+def file_of_run(context: Context, file: RunFile) -> File:
+    """Return a file of a run."""
+    path = run_file_path(file.run_id, file.name)
+    return File(
+        id=ids.encode("RunFile", file.id),
+        name=file.name,
+        storage_path=path,
+        size_bytes=file.size,
+        direct_url=context.urls.read(path),
+        updated_at=file.updated_at,
+        digest=file.md5,
+        md5=file.md5,
+        mimetype=file.mimetype or mimetypes.guess_type(file.name)[0],
+    )

@@ -1,32 +1,33 @@
-"""Filters and orders of lists: the Mongo-like conditions and `+field`/`-field` texts that clients send. All pure."""
+"""Filters and orders of lists: MongoDB conditions and `+field`/`-field`, as clients send them. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import re2
 
 from wandb_ckpt.server.errors import InvalidRequestError
 
-__all__ = ["Lookup", "matches", "parse", "parse_order", "sort"]
+__all__ = ["Lookup", "matches", "parse", "parse_order", "select", "sort"]
 
 Lookup = Callable[[str], Any]
-"""Gives the value of a field of one thing by its dotted name, None if it has none."""
+"""Returns the value of a field by its dotted name, or None."""
 
 _Thing = TypeVar("_Thing")
 _DEPTH = 20
 _PATTERN_LENGTH = 200
-# RE2, because its time grows with the length of the text only: with Python's re, "(a+)+$" and a name of 30 letters
-# would hold the whole server for minutes.
+# RE2 takes time in proportion to the length of the text. With Python's re, "(a+)+$" and a name of 30 letters would
+# block the whole server for minutes.
 _RE2 = re2.Options()
 _RE2.max_mem = 2**20
 _RE2.log_errors = False
 
 
 def parse(filters: str | None) -> Mapping[str, Any]:
-    """The condition in a JSON text; no text is the condition that all things meet."""
+    """Return the condition in a JSON text. No text gives a condition that everything meets."""
     condition = json.loads(filters) if filters else {}
     if condition is None:
         return {}
@@ -44,7 +45,7 @@ def _check_depth(value: Any, left: int) -> None:
 
 
 def matches(condition: Mapping[str, Any], lookup: Lookup) -> bool:
-    """Whether a thing meets the condition."""
+    """Return whether something meets the condition, given its fields."""
     return all(_holds(key, value, lookup) for key, value in condition.items())
 
 
@@ -59,7 +60,7 @@ def _holds(key: str, value: Any, lookup: Lookup) -> bool:
         case "$not":
             return not matches(_condition(key, value), lookup)
     if key.startswith("$"):
-        raise InvalidRequestError(f"Invalid filters: the operator {key} is not known here.")
+        raise InvalidRequestError(f"Invalid filters: the operator {key} is not supported.")
     return _meets(lookup(key), value)
 
 
@@ -93,7 +94,7 @@ def _compare(actual: Any, operator: str, operand: Any) -> bool:
         return not _meets(actual, operand)
     compare = _OPERATORS.get(operator)
     if compare is None:
-        raise InvalidRequestError(f"Invalid filters: the operator {operator} is not known here.")
+        raise InvalidRequestError(f"Invalid filters: the operator {operator} is not supported.")
     return compare(actual, operand)
 
 
@@ -154,20 +155,42 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def parse_order(order: str | None, default: str) -> tuple[str, bool]:
-    """The field in `+field` or `-field`, and whether it runs downwards."""
+    """Return the field in `+field` or `-field`, and whether the largest value comes first."""
     text = (order or default).strip()
     return text.lstrip("+-"), text.startswith("-")
 
 
 def sort(things: Iterable[_Thing], value: Callable[[_Thing], Any], *, downwards: bool) -> Sequence[_Thing]:
-    """The things in order of a value; those without one come last in either direction."""
+    """Sort by a value. Things without one come last in both directions."""
     with_value = [thing for thing in things if value(thing) is not None]
     without = [thing for thing in things if value(thing) is None]
     return [*sorted(with_value, key=lambda thing: _rank(value(thing)), reverse=downwards), *without]
 
 
+def select(
+    things: Iterable[_Thing],
+    value: Callable[[_Thing, str], Any],
+    filters: str | None,
+    order: str | None,
+    default_order: str,
+) -> list[_Thing]:
+    """Return the things that match, sorted.
+
+    Args:
+        things: What to choose from.
+        value: Returns the value of a field of a thing by its dotted name, or None.
+        filters: The condition as JSON.
+        order: `+field` or `-field`.
+        default_order: The order where none is given.
+    """
+    condition = parse(filters)
+    field, downwards = parse_order(order, default_order)
+    found = [thing for thing in things if matches(condition, partial(value, thing))]
+    return list(sort(found, lambda thing: value(thing, field), downwards=downwards))
+
+
 def _rank(value: Any) -> tuple[int, Any]:
-    # Numbers before texts before the rest: values of one key may differ in type from run to run.
+    # Numbers, then texts, then the rest: the type of a value may differ from run to run.
     if isinstance(value, int | float):
         return 0, value
     return (1, value) if isinstance(value, str) else (2, json.dumps(value, sort_keys=True, default=str))

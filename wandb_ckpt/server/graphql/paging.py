@@ -1,4 +1,4 @@
-"""Paging: Relay connections over lists that know their length."""
+"""Relay connections: pages of lists."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ from typing import Any
 
 from wandb_ckpt.server.errors import InvalidRequestError
 
-__all__ = ["Connection", "Edge", "PageInfo", "connect", "connect_all"]
+__all__ = ["Connection", "Edge", "Listing", "PageInfo", "connect"]
 
 _MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that is read in pages.
+
+    Attributes:
+        count: The length of the whole list.
+        read: Returns the items of a page, given (limit, offset).
+    """
+
+    count: int
+    read: Callable[[int, int], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,54 +38,41 @@ class PageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One thing on a page, and the cursor behind it. `version` is set in lists of versions."""
+    """An item of a page. The cursor is the position after it."""
 
     node: Any
     cursor: str
-    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One page of a list."""
+    """A page of a list."""
 
     edges: Sequence[Edge]
     page_info: PageInfo
     total_count: int
 
 
-def connect(
-    count: Callable[[], int],
-    window: Callable[[int, int], Sequence[Any]],
-    *,
-    first: int | None = None,
-    after: str | None = None,
-    version: Callable[[Any], str] | None = None,
-) -> Connection:
-    """A page of a list.
+def connect(items: Listing | Sequence[Any], first: int | None = None, after: str | None = None) -> Connection:
+    """Return a page of a list.
 
     Args:
-        count: The length of the whole list.
-        window: The things from (limit, offset) on.
-        first: How many at most.
-        after: The cursor that the page starts behind.
-        version: How to name the version of a thing, in lists of versions.
+        items: The whole list.
+        first: The largest number of items.
+        after: The cursor after which the page starts.
     """
+    listing = items if isinstance(items, Listing) else _in_memory(items)
     offset = _offset(after)
     limit = _MOST if first is None else max(0, min(first, _MOST))
-    total = count()
-    nodes = window(limit, offset) if offset < total else []
-    edges = [
-        Edge(node, _cursor(offset + place + 1), version(node) if version else None)
-        for place, node in enumerate(nodes)
-    ]
+    nodes = listing.read(limit, offset) if offset < listing.count else []
+    edges = [Edge(node, _cursor(position)) for position, node in enumerate(nodes, offset + 1)]
     end = offset + len(edges)
-    return Connection(edges, PageInfo(_cursor(end) if edges else after, len(edges) > 0 and end < total), total)
+    has_next_page = len(edges) > 0 and end < listing.count
+    return Connection(edges, PageInfo(edges[-1].cursor if edges else after, has_next_page), listing.count)
 
 
-def connect_all(nodes: Sequence[Any], *, first: int | None = None, after: str | None = None) -> Connection:
-    """A page of a list that is already in memory."""
-    return connect(lambda: len(nodes), lambda limit, offset: nodes[offset : offset + limit], first=first, after=after)
+def _in_memory(items: Sequence[Any]) -> Listing:
+    return Listing(len(items), lambda limit, offset: items[offset : offset + limit])
 
 
 def _cursor(position: int) -> str:

@@ -1,4 +1,4 @@
-"""Who is asking: the user behind a request, by API key or by the session cookie of the pages."""
+"""The user behind a request, found by API key or by the session cookie of the pages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SESSION_SECONDS = 30 * 24 * 3600
 
 
 def key_user(request: Request) -> User:
-    """The user whose API key the request carries. Everything that changes something asks this one.
+    """Return the user whose API key a request has. Every request that changes data needs an API key.
 
     Raises:
-        UnauthorizedError: There is no key, or nobody has it.
+        UnauthorizedError: There is no valid key.
     """
     key = _basic_password(request.headers.get("authorization", ""))
-    user = services_of(request).accounts.user_of(key) if key else None
+    user = services_of(request).keys.user_of(key) if key else None
     if user is None:
         raise UnauthorizedError(
             "The API key is not valid for this server. Use the key that `wandb-ckpt serve` showed on its "
@@ -34,10 +34,10 @@ def key_user(request: Request) -> User:
 
 
 def page_user(request: Request) -> User | None:
-    """The user of a page: by session cookie, else by API key, else None (show the login form, status 401)."""
+    """Return the user of a page, by session cookie or by API key. None means: show the login form."""
     services = services_of(request)
     parts = request.cookies.get(_cookie(request), "").split(".")
-    if len(parts) == 3 and services.signer.holds("session", *parts):
+    if len(parts) == 3 and services.signer.is_valid("session", *parts):
         return accounts.user(services.db, int(parts[0]))
     try:
         return key_user(request)
@@ -46,9 +46,9 @@ def page_user(request: Request) -> User | None:
 
 
 def start_session(request: Request, response: Response, key: str) -> User | None:
-    """Log a browser in with an API key: sets the session cookie on the response. None if the key is wrong."""
+    """Log a browser in: set the session cookie on a response. Return None if the key is not valid."""
     services = services_of(request)
-    user = services.accounts.user_of(key.strip())
+    user = services.keys.user_of(key.strip())
     if user is not None:
         expires, signature = services.signer.sign("session", str(user.id), _SESSION_SECONDS)
         response.set_cookie(
@@ -63,12 +63,12 @@ def start_session(request: Request, response: Response, key: str) -> User | None
 
 
 def end_session(request: Request, response: Response) -> None:
-    """Log a browser out."""
+    """Log a browser out: delete the session cookie."""
     response.delete_cookie(_cookie(request), httponly=True, samesite="strict")
 
 
 def _cookie(request: Request) -> str:
-    # Browsers share cookies between the ports of a host: two servers would log each other's visitors out.
+    # Browsers send a cookie to all ports of a host. Two servers must not overwrite each other's.
     return f"wandb_ckpt_session_{request.url.port or 80}"
 
 

@@ -1,4 +1,4 @@
-"""File stream: takes what a run logs while it runs. POST /files/{entity}/{project}/{run}/file_stream."""
+"""The stream of a run: `POST /files/{entity}/{project}/{run}/file_stream`, which is sent while the run goes on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from wandb_ckpt.server.errors import InvalidRequestError
-from wandb_ckpt.server.graphql.context import Context
 from wandb_ckpt.server.http.access import key_user
 from wandb_ckpt.server.http.bodies import read_json
 from wandb_ckpt.server.http.services import services_of
-from wandb_ckpt.server.store import runs
+from wandb_ckpt.server.store import Database, runs
 from wandb_ckpt.server.store.records import Run
+from wandb_ckpt.server.store.user_view import UserView
 
 __all__ = ["endpoint"]
 
@@ -31,39 +31,39 @@ _SUMMARY = "wandb-summary.json"
 
 
 async def endpoint(request: Request) -> JSONResponse:
-    """Take lines, summary, heart-beat or the end of a run. The answer says whether somebody asked it to stop."""
+    """Store lines, summary, heartbeat and end of a run. The answer says whether a stop was requested."""
     services = services_of(request)
     user = await to_thread.run_sync(key_user, request)
-    context = Context(services, user, services.urls(request))
-    place = request.path_params
-    run = await to_thread.run_sync(context.run, place["entity"], place["project"], place["run"])
+    names = request.path_params
+    view = UserView(services.db, user)
+    run = await to_thread.run_sync(view.run, names["entity"], names["project"], names["run"])
     body = await read_json(request, _MOST_BYTES)
     if not isinstance(body, dict):
         raise InvalidRequestError("Expected a JSON object.")
-    await to_thread.run_sync(_take, context, run, body)
+    await to_thread.run_sync(_write, services.db, run, body)
     return JSONResponse({"exitcode": None, "limits": {}, "stopped": bool(run.stop_requested)})
 
 
-def _take(context: Context, run: Run, body: dict[str, Any]) -> None:
+def _write(db: Database, run: Run, body: dict[str, Any]) -> None:
     files = {} if body.get("files") is None else body["files"]
     if not isinstance(files, dict):
         raise InvalidRequestError('"files" has to be a JSON object.')
-    with context.db.atomic():
+    with db.atomic():
         for name, chunk in files.items():
-            _take_file(context, run, name, chunk)
-        _take_state(context, run, body)
+            _write_file(db, run, name, chunk)
+        _write_state(db, run, body)
 
 
-def _take_file(context: Context, run: Run, name: str, chunk: Any) -> None:
+def _write_file(db: Database, run: Run, name: str, chunk: Any) -> None:
     offset, lines = _chunk(chunk)
     if name == _SUMMARY:
         if lines and _json_object(lines[-1]) is not None:
-            runs.update(context.db, run.id, {"summary": lines[-1]})
+            runs.update(db, run.id, {"summary": lines[-1]})
         return
     stream = _STREAMS.get(name)
     if stream is None:
         raise InvalidRequestError(f"The file {name!r} can't be streamed: expected one of {', '.join(_STREAMS)}.")
-    runs.write_lines(context.db, run.id, stream, _numbered(stream, offset, lines))
+    runs.write_lines(db, run.id, stream, _numbered(stream, offset, lines))
 
 
 def _chunk(chunk: Any) -> tuple[int, list[str]]:
@@ -97,12 +97,12 @@ def _step(row: dict[str, Any]) -> int | None:
     return int(step) if isinstance(step, int | float) and abs(step) < 2**53 else None
 
 
-def _take_state(context: Context, run: Run, body: dict[str, Any]) -> None:
+def _write_state(db: Database, run: Run, body: dict[str, Any]) -> None:
     if body.get("complete"):
         code = body.get("exitcode")
         code = code if isinstance(code, int) and abs(code) < 2**31 else 0
-        runs.set_state(context.db, run.id, "failed" if code else "finished", code)
+        runs.set_state(db, run.id, "failed" if code else "finished", code)
     elif body.get("preempting"):
-        runs.set_state(context.db, run.id, "preempting")
+        runs.set_state(db, run.id, "preempting")
     else:
-        runs.set_state(context.db, run.id, "running")
+        runs.set_state(db, run.id, "running")

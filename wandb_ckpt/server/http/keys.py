@@ -1,4 +1,4 @@
-"""Accounts: who may enter. API keys are kept as digests; a new key is seen once, when it is made."""
+"""API keys. Only their digests are stored, so a key can be seen only when it is created."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 import secrets
 
 from wandb_ckpt.server.store import Database, accounts
-from wandb_ckpt.server.store.records import User
+from wandb_ckpt.server.store.records import ApiKey, User
 
-__all__ = ["DEFAULT_USER", "Accounts"]
+__all__ = ["DEFAULT_USER", "ApiKeys"]
 
 DEFAULT_USER = "local"
-_FOR_A_PERSON = "made on the first start"
-# What the client itself lets pass: an optional prefix with a dash, then 40 or more of these.
+_FIRST_START = "made on the first start"
+# The client accepts an optional prefix with a dash, then 40 or more of these characters.
 _KEY = re.compile(r"[\w-]{40,255}", re.ASCII)
-_SHOWN = 8  # characters of a key: enough to tell keys apart, with 224 bits left to guess
+_SHOWN = 8  # characters: enough to tell keys apart, and 224 bits are left to guess
 
 
-class Accounts:
-    """Finds the user that an API key belongs to.
+class ApiKeys:
+    """The API keys of all users.
 
     Args:
-        db: Where users and the digests of their keys are.
-        any_key: Let any well-formed key in, as a user whose name is the key itself. For tests only.
+        db: The rows.
+        any_key: Accept any well-formed key, as a user whose name is the key. For tests only.
     """
 
     def __init__(self, db: Database, *, any_key: bool = False) -> None:
@@ -31,43 +31,41 @@ class Accounts:
         self._any_key = any_key
 
     def user_of(self, key: str) -> User | None:
-        """The user that the key belongs to, or None."""
+        """Return the user that a key belongs to."""
         if not _KEY.fullmatch(key):
             return None
         if known := accounts.user_of_key(self._db, _digest(key)):
             return known
-        return self._newcomer(key) if self._any_key else None
+        return self._new_user(key) if self._any_key else None
 
-    def _newcomer(self, key: str) -> User:
+    def _new_user(self, key: str) -> User:
         with self._db.atomic():
             user = accounts.get_or_create_user(self._db, key)
-            if not accounts.user_of_key(self._db, _digest(key)):  # unless another request of this client was first
-                self._keep(user, key, None)
+            if not accounts.user_of_key(self._db, _digest(key)):  # another request may have been first
+                self._store(user, key, None)
             return user
 
-    def first_key(self) -> str | None:
-        """The key for a person to keep, made on the first call over a data folder; None ever after.
+    def first(self) -> str | None:
+        """Return a key for a person, on the first call for a data folder. Later calls return None.
 
-        Keys that programs made for themselves do not count: whoever looks at their data later needs one too.
+        Keys that programs created for themselves do not count: a person needs a key to look at their data.
         """
-        if accounts.has_key(self._db, _FOR_A_PERSON):
-            return None
-        return self.create_key(_FOR_A_PERSON)
+        return None if accounts.has_key(self._db, _FIRST_START) else self.create(_FIRST_START)
 
-    def create_key(self, description: str, user_name: str = DEFAULT_USER) -> str:
-        """A fresh key for the user, who is made on demand. It can't be read back later."""
+    def create(self, description: str, user_name: str = DEFAULT_USER) -> str:
+        """Return a new key of a user. Create the user if need be."""
         with self._db.atomic(durable=True):
-            return self.add_key(accounts.get_or_create_user(self._db, user_name), description)[1]
+            return self.add(accounts.get_or_create_user(self._db, user_name), description)[1]
 
-    def add_key(self, user: User, description: str | None) -> tuple[int, str]:
-        """A fresh key for a user: the id of its row, and the key, which can't be read back later."""
+    def add(self, user: User, description: str | None) -> tuple[ApiKey, str]:
+        """Create a key of a user. Return its row and the key."""
         key = secrets.token_hex(32)
-        return self._keep(user, key, description), key
+        return self._store(user, key, description), key
 
-    def _keep(self, user: User, key: str, description: str | None) -> int:
+    def _store(self, user: User, key: str, description: str | None) -> ApiKey:
         return accounts.add_key(self._db, user.id, key[:_SHOWN], _digest(key), description)
 
 
 def _digest(key: str) -> str:
-    # Keys are 256 random bits: a slow password hash would add nothing, and this runs on every request.
+    # A key has 256 random bits. A slow password hash adds nothing, and this runs in every request.
     return hashlib.sha256(key.encode()).hexdigest()

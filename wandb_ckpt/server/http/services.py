@@ -1,80 +1,113 @@
-"""Services: the parts that one running server is made of, as one record on `app.state.services`."""
+"""The parts of a running server, which all requests share."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from starlette.requests import HTTPConnection
 
-from wandb_ckpt.server.errors import DataFolderError
-from wandb_ckpt.server.http.keys import Accounts
-from wandb_ckpt.server.http.signing import Signer
-from wandb_ckpt.server.http.unhandled import Unhandled
-from wandb_ckpt.server.http.urls import Urls
+from wandb_ckpt.server.http.addresses import Signer, Urls
+from wandb_ckpt.server.http.keys import ApiKeys
 from wandb_ckpt.server.store import Database
 from wandb_ckpt.server.versions.blobs import Blobs
+from wandb_ckpt.server.versions.data_folder import open_data_folder
 
-__all__ = ["Services", "open_services", "services_of"]
-
+__all__ = ["Services", "Unhandled", "UnhandledRequest", "open_services", "services_of"]
 
 _REGIONS = frozenset({"default"})
-# The server that W&B's own tests run against has this second one.
+# The server that the tests of wandb run on has this second one.
 _TEST_REGIONS = _REGIONS | {"minio-local"}
+_MOST_UNHANDLED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UnhandledRequest:
+    """A request that the server does not know.
+
+    Attributes:
+        operation: The name of the GraphQL operation, or the method and path of another request.
+        what: What is unknown about it.
+        variables: The names of the variables of the operation.
+    """
+
+    operation: str
+    what: str
+    variables: tuple[str, ...] = ()
+
+
+class Unhandled:
+    """The unknown requests, oldest first. The first thousand are kept."""
+
+    def __init__(self) -> None:
+        self._requests: list[UnhandledRequest] = []
+        self._lock = threading.Lock()
+
+    def add(self, operation: str, what: str, variables: Iterable[str] = ()) -> None:
+        """Note an unknown request."""
+        with self._lock:
+            if len(self._requests) < _MOST_UNHANDLED:
+                self._requests.append(UnhandledRequest(operation, what, tuple(variables)))
+
+    def all(self) -> tuple[UnhandledRequest, ...]:
+        """Return the requests that were noted since the last `clear()`."""
+        with self._lock:
+            return tuple(self._requests)
+
+    def clear(self) -> None:
+        """Forget them."""
+        with self._lock:
+            self._requests.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the endpoints and pages work with.
+    """The parts of a running server.
 
     Attributes:
         db: The rows.
         blobs: The bytes.
-        accounts: Who may enter.
-        signer: Makes and checks proofs.
-        unhandled: What clients asked for in vain.
-        regions: The names of storage regions that a client may ask for; all lead to the one data folder.
-        assembly: Held while parts are put together.
+        keys: The API keys.
+        signer: Signs addresses and sessions.
+        unhandled: The requests that the server does not know.
+        regions: The storage regions that a client may name. All are the one data folder.
+        assembly: The lock for joining the parts of an upload.
     """
 
     db: Database
     blobs: Blobs
-    accounts: Accounts
+    keys: ApiKeys
     signer: Signer
-    unhandled: Unhandled
+    unhandled: Unhandled = field(default_factory=Unhandled)
     regions: frozenset[str] = _REGIONS
     assembly: threading.Lock = field(default_factory=threading.Lock)
 
     def urls(self, connection: HTTPConnection) -> Urls:
-        """Makes URLs that lead back to the host that the request was sent to."""
+        """Return what makes addresses on the host that a request was sent to."""
         return Urls(str(connection.base_url).rstrip("/"), self.signer)
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_services(data_dir: Path, *, any_key: bool = False) -> Iterator[Services]:
-    """The services over one data folder, made if need be.
+    """Open a data folder and the services on it. Create the folder if need be.
 
     Raises:
-        DataFolderError: The folder can't be made or written to, or a newer version made it.
+        DataFolderError: The folder can't be created or written to, or a newer version of this package wrote it.
     """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        blobs = Blobs(data_dir / "blobs")
-        signer = Signer.of_folder(data_dir / "secret")
-    except OSError as error:
-        raise DataFolderError(f"The data folder {data_dir} can't be used: {error}. Choose another one.") from error
-    db = Database(data_dir / "server.db")
-    try:
-        regions = _TEST_REGIONS if any_key else _REGIONS
-        yield Services(db, blobs, Accounts(db, any_key=any_key), signer, Unhandled(), regions)
-    finally:
-        db.close()
+    with open_data_folder(data_dir) as folder:
+        yield Services(
+            folder.db,
+            folder.blobs,
+            ApiKeys(folder.db, any_key=any_key),
+            Signer(folder.secret),
+            regions=_TEST_REGIONS if any_key else _REGIONS,
+        )
 
 
 def services_of(connection: HTTPConnection) -> Services:
-    """The services of the server that the request came to."""
+    """Return the services of the server that a request was sent to."""
     return cast(Services, connection.app.state.services)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from wandb_ckpt.server.pages.comparison import same_and_different_files, same_and_different_metadata
 from wandb_ckpt.server.pages.facts import facts_of
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import overview, page_rows
+from wandb_ckpt.server.store import contents, page_rows
 
 __all__ = ["compare_page"]
 
@@ -22,7 +22,7 @@ def compare_page(visit: Visit) -> Response:
     a = visit.find_version(collection, visit.asked("a") or _before(visit, collection.id, b.version_index))
     same, different = same_and_different_metadata(a.metadata, b.metadata)
     same_files, different_files = same_and_different_files(
-        overview.files(visit.db, a.artifact_id), overview.files(visit.db, b.artifact_id)
+        contents.entries(visit.db, a.artifact_id), contents.entries(visit.db, b.artifact_id)
     )
     return visit.page(
         "compare.html",

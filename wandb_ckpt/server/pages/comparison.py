@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandb_ckpt.server.pages.formats import MISSING, finite, pretty, signed
-from wandb_ckpt.server.store.overview import FileSummary
+from wandb_ckpt.server.store.records import Entry
 
 __all__ = ["FileRow", "MetadataRow", "flat", "same_and_different_files", "same_and_different_metadata"]
 
@@ -53,9 +53,7 @@ def same_and_different_metadata(
     return same, different
 
 
-def same_and_different_files(
-    a: Sequence[FileSummary], b: Sequence[FileSummary]
-) -> tuple[list[FileRow], list[FileRow]]:
+def same_and_different_files(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[FileRow], list[FileRow]]:
     """The paths with the same content, and those that were added, removed or changed from a to b."""
     left, right = ({file.path: file for file in files} for files in (a, b))
     same: list[FileRow] = []
@@ -95,7 +93,7 @@ def _delta(a: Any, b: Any) -> str:
     return "" if left is None or right is None or left == right else signed(right - left)
 
 
-def _file_row(path: str, a: FileSummary | None, b: FileSummary | None) -> FileRow:
+def _file_row(path: str, a: Entry | None, b: Entry | None) -> FileRow:
     if a is None or b is None:
         change = "added" if a is None else "removed"
     else:

@@ -14,9 +14,8 @@ from wandb_ckpt.server.pages.paging import paging
 from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, best_of, plot
 from wandb_ckpt.server.pages.sorting import Sorting, sorting
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import overview, page_rows
-from wandb_ckpt.server.store.overview import CollectionSummary
-from wandb_ckpt.server.store.page_rows import MonitoredValue
+from wandb_ckpt.server.store import page_rows
+from wandb_ckpt.server.store.page_rows import CollectionSummary, MonitoredValue
 
 __all__ = ["model_page", "registry_entry"]
 
@@ -30,11 +29,11 @@ def model_page(visit: Visit) -> Response:
     if collection.type != visit.named("type"):
         return RedirectResponse(_model_path(visit, collection), 303)
     rows = paging(visit.asked("page"), _VERSIONS, collection.version_count)
-    order = sorting(visit.asked("sort"), overview.VERSION_ORDERS, _NEWEST_FIRST)
-    versions = overview.versions(
+    order = sorting(visit.asked("sort"), page_rows.VERSION_ORDERS, _NEWEST_FIRST)
+    versions = page_rows.versions(
         visit.db, collection.id, rows.per_page, rows.offset, order.column, downwards=order.downwards
     )
-    best = overview.find_version(visit.db, collection.id, "best")
+    best = page_rows.find_version(visit.db, collection.id, "best")
     values = page_rows.monitored_values(visit.db, collection.id)
     monitor, mode = _watched(values)
     points = [Point(row.version_index, finite(row.value) if row.monitor == monitor else None) for row in values]

@@ -8,7 +8,7 @@ from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.facts import facts_of
 from wandb_ckpt.server.pages.paging import paging
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import overview, page_rows
+from wandb_ckpt.server.store import collections, page_rows, projects, runs
 
 __all__ = ["entity_page", "entity_projects", "home_page", "project_page", "project_tab"]
 
@@ -26,15 +26,15 @@ def home_page(visit: Visit) -> Response:
 
 def entity_page(visit: Visit) -> Response:
     """All projects of one entity."""
-    visit.find_entity()
+    visit.view.entity(visit.named("entity"))
     return _projects_of_visitor(visit)
 
 
 def entity_projects(visit: Visit) -> Response:
     """W&B's address for the same, unless a project has that name."""
-    visit.find_entity()
+    visit.view.entity(visit.named("entity"))
     visit.request.path_params["project"] = "projects"
-    if overview.find_project(visit.db, visit.user.id, "projects"):
+    if projects.named(visit.db, visit.user.id, "projects"):
         return project_page(visit)
     return RedirectResponse(visit.to.entity(visit.user.name), 303)
 
@@ -42,18 +42,19 @@ def entity_projects(visit: Visit) -> Response:
 def project_page(visit: Visit) -> Response:
     """The models, other artifacts and runs of a project."""
     project = visit.find_project()
-    counts = page_rows.project_counts(visit.db, project.id)
-    parts = paging(visit.asked("models"), _COLLECTIONS, counts.collections, "models")
-    runs = paging(visit.asked("runs"), _RUNS, counts.runs, "runs")
-    collections = page_rows.collections_page(visit.db, project.id, parts.per_page, parts.offset)
+    models_page = paging(
+        visit.asked("models"), _COLLECTIONS, collections.count_in_project(visit.db, project.id), "models"
+    )
+    runs_page = paging(visit.asked("runs"), _RUNS, runs.count_in_project(visit.db, project.id), "runs")
+    found = page_rows.collections(visit.db, project.id, models_page.per_page, models_page.offset)
     return visit.page(
         "project.html",
         entity=visit.user.name,
         project=project,
-        collections=[(item, item.latest and facts_of(item.latest.metadata)) for item in collections],
-        collection_paging=parts,
-        runs=overview.runs(visit.db, project.id, runs.per_page, runs.offset),
-        run_paging=runs,
+        collections=[(item, item.latest and facts_of(item.latest.metadata)) for item in found],
+        collection_paging=models_page,
+        runs=page_rows.runs(visit.db, project.id, runs_page.per_page, runs_page.offset),
+        run_paging=runs_page,
     )
 
 
@@ -70,6 +71,6 @@ def _projects_of_visitor(visit: Visit) -> Response:
     return visit.page(
         "projects.html",
         entity=visit.user.name,
-        projects=overview.projects(visit.db, visit.user.id),
+        projects=page_rows.projects(visit.db, visit.user.id),
         base_url=str(visit.request.base_url).rstrip("/"),
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from wandb_ckpt.server.console import parse_line
+from wandb_ckpt.server import run_lines
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.comparison import flat
 from wandb_ckpt.server.pages.facts import Facts, facts_of
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import artifacts, overview, page_rows
+from wandb_ckpt.server.store import artifacts, page_rows, runs
 from wandb_ckpt.server.store.page_rows import RunVersion
 from wandb_ckpt.server.store.records import Run
 
@@ -28,7 +29,7 @@ _TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logge
 def run_page(visit: Visit) -> Response:
     """Everything about one run."""
     run = _find_run(visit)
-    console = overview.console_lines(visit.db, run.id, _CONSOLE_LINES)
+    console = runs.last_lines(visit.db, run.id, "output", _CONSOLE_LINES)
     return visit.page(
         "run.html",
         entity=visit.user.name,
@@ -56,10 +57,8 @@ def run_tab(visit: Visit) -> Response:
 
 
 def _find_run(visit: Visit) -> Run:
-    run = overview.find_run(visit.db, visit.find_project().id, visit.named("run"))
-    if run is None:
-        raise NotFoundError(f"There is no run “{visit.named('run')}” in “{visit.named('project')}”.")
-    return run
+    run = visit.view.run(visit.named("entity"), visit.named("project"), visit.named("run"))
+    return replace(run, state=runs.shown_state(run.state, run.heartbeat_at))
 
 
 def _config(run: Run) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _versions(visit: Visit, run: Run, *, logged: bool) -> list[tuple[RunVersion,
 
 
 def _console_line(number: int, line: str) -> tuple[bool, str]:
-    parsed = parse_line(number, line)
+    parsed = run_lines.parse_console_line(number, line)
     # Of what a progress bar wrote over itself, the last state is what a terminal would show.
     text = _COLOURS.sub("", parsed["line"]).rstrip("\r\n").rpartition("\r")[2]
     return parsed["level"] == "error", text

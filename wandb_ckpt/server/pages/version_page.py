@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from wandb_ckpt.server.errors import NotFoundError
+from wandb_ckpt.server.http.downloads import blob_response
 from wandb_ckpt.server.pages.facts import METADATA_KEYS, facts_of
 from wandb_ckpt.server.pages.paging import paging
 from wandb_ckpt.server.pages.visits import Visit
-from wandb_ckpt.server.store import artifacts, overview, page_rows
-from wandb_ckpt.server.store.overview import CollectionSummary, VersionSummary
+from wandb_ckpt.server.store import artifacts, contents, page_rows
+from wandb_ckpt.server.store.page_rows import CollectionSummary, VersionSummary
 
 __all__ = ["file_download", "version_page", "version_tab"]
 
@@ -36,13 +37,13 @@ def version_page(visit: Visit) -> Response:
         ref=f"{collection.entity}/{collection.project}/{collection.name}:{version.version}",
         metadata=[(key, value) for key, value in ordered if key != "logs" or not isinstance(value, dict)],
         logs=version.metadata.get("logs"),
-        files=page_rows.files_page(visit.db, version.artifact_id, rows.per_page, rows.offset),
+        files=contents.entries(visit.db, version.artifact_id, None, rows.per_page, rows.offset),
         file_paging=rows,
-        lineage=overview.lineage(visit.db, version.artifact_id),
-        links=overview.links(visit.db, version.artifact_id),
+        used_by=page_rows.used_by(visit.db, version.artifact_id),
+        links=page_rows.links(visit.db, version.artifact_id),
         neighbours=page_rows.neighbours(visit.db, collection.id, version.version_index),
         artifact=artifacts.artifact(visit.db, version.artifact_id),
-        best=overview.find_version(visit.db, collection.id, "best"),
+        best=page_rows.find_version(visit.db, collection.id, "best"),
     )
 
 
@@ -59,20 +60,10 @@ def version_tab(visit: Visit) -> Response:
 def file_download(visit: Visit) -> Response:
     """The bytes of one file; where it is a reference, there are none here."""
     version = visit.find_version(visit.find_collection(), visit.named("version"))
-    file = page_rows.find_file(visit.db, version.artifact_id, visit.named("path"))
+    file = contents.entry(visit.db, version.artifact_id, visit.named("path"))
     if file is None or file.blob is None:
-        raise NotFoundError("This version has no such file here.")
-    path = visit.services.blobs.path(file.blob)
-    if not path.is_file():
-        raise NotFoundError("The bytes of this file are gone from the data folder.")
-    # Anyone's bytes, under our own address: a browser must save them, never run them.
-    headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
-    return FileResponse(
-        path,
-        media_type="application/octet-stream",
-        filename=PurePosixPath(file.path).name,
-        headers=headers,
-    )
+        raise NotFoundError("This version has no such file on this server.")
+    return blob_response(visit.services, file.blob, filename=PurePosixPath(file.path).name)
 
 
 def _path(visit: Visit, collection: CollectionSummary, version: VersionSummary) -> str:

@@ -1,4 +1,4 @@
-"""Aliasing: puts aliases on versions, and keeps `vN` for the version N."""
+"""Sets aliases on versions, and keeps the alias `vN` for version N."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["check_free", "make_latest", "names_another", "put"]
 
 
 def check_free(collection: Collection, aliases: Iterable[str]) -> None:
-    """Refuse aliases for a version to come that are the numbers of versions of its collection.
+    """Check the aliases of a version that is not committed yet.
 
     Raises:
-        ConflictError: One of them is.
+        ConflictError: An alias is the number of a version of the collection.
     """
     for alias in aliases:
         if _is_used_number(collection, alias):
@@ -24,12 +24,12 @@ def check_free(collection: Collection, aliases: Iterable[str]) -> None:
 
 
 def names_another(db: Database, place: Membership, alias: str) -> bool:
-    """Whether the alias is the number of another version, or was: numbers are never used twice."""
+    """Return whether the alias is or was the number of another version. Numbers are never used twice."""
     return version_number(alias) != place.version_index and _is_used_number(_collection(db, place), alias)
 
 
 def put(db: Database, place: Membership, alias: str) -> None:
-    """Move one alias to a version. Its own `vN` it has already; a number that is yet to come is an alias until then.
+    """Set an alias on a version. The alias may be a future number: it is removed when that version comes.
 
     Raises:
         ConflictError: The alias is the number of another version.
@@ -41,7 +41,7 @@ def put(db: Database, place: Membership, alias: str) -> None:
 
 
 def make_latest(db: Database, place: Membership, aliases: Iterable[str]) -> None:
-    """Move "latest" and the given aliases to a version; each is on one version of the collection only."""
+    """Set "latest" and other aliases on a version. An alias is on one version of a collection only."""
     for alias in dict.fromkeys(["latest", *aliases]):
         put(db, place, alias)
     artifacts.touch(db, place.artifact_id)

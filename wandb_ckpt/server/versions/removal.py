@@ -1,4 +1,4 @@
-"""Removal: takes a version out of all its collections, keeping their aliases true."""
+"""Deletes versions, and keeps the alias "latest" right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["delete_version"]
 
 
 def delete_version(db: Database, artifact: Artifact) -> None:
-    """Delete a version everywhere; where it was the latest, the highest remaining one becomes it."""
+    """Delete a version from all its collections. Where it was the latest, the highest remaining one becomes it."""
     with db.atomic(durable=True):
         places = collections.memberships_of_artifact(db, artifact.id)
         was_latest = {

@@ -1,4 +1,4 @@
-"""Sweep: frees what nothing refers to any more: abandoned uploads, expired versions, blobs of deleted ones."""
+"""Frees what nothing needs any more: abandoned uploads, expired versions, and the bytes of deleted ones."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from wandb_ckpt.server.http.services import Services, open_services
 from wandb_ckpt.server.store import Database, artifacts, garbage
+from wandb_ckpt.server.store.records import timestamp
 from wandb_ckpt.server.versions.blobs import Blobs
+from wandb_ckpt.server.versions.data_folder import open_data_folder
 from wandb_ckpt.server.versions.removal import delete_version
 
 __all__ = ["Freed", "collect_garbage", "sweep", "sweeping"]
 
 _log = logging.getLogger("wandb_ckpt.server")
-# A client may go on with an upload for hours after a broken line; wandb's own retries end after a week.
+# A client may continue an upload hours after the connection broke. The retries of wandb end after a week.
 _PENDING_SECONDS = 7 * 24 * 3600
-# Between storing a blob and the row that refers to it there are milliseconds. An hour is far on the safe side.
+# The row that refers to a blob is written milliseconds after the blob. An hour is far on the safe side.
 _BLOB_SECONDS = 3600
 _EVERY_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """What a sweep freed.
+    """The result of a sweep.
 
     Attributes:
-        uploads: Abandoned uploads.
-        versions: Versions whose time to live was over.
-        blobs: Blobs that nothing referred to, and pieces of broken uploads.
-        bytes: Their size.
+        uploads: The number of abandoned uploads.
+        versions: The number of versions whose time to live was over.
+        blobs: The number of unused blobs and of incomplete uploads of a blob.
+        bytes: The size of these blobs.
     """
 
     uploads: int
@@ -44,25 +45,25 @@ class Freed:
     bytes: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for users."""
         return (
-            f"freed {self.bytes} bytes in {self.blobs} blobs; gave up {self.uploads} abandoned uploads; "
-            f"deleted {self.versions} expired versions"
+            f"Freed {self.bytes} bytes in {self.blobs} blobs. "
+            f"Removed {self.uploads} abandoned uploads and {self.versions} expired versions."
         )
 
 
 def collect_garbage(
     data_dir: str | Path, *, pending_seconds: float = _PENDING_SECONDS, blob_seconds: float = _BLOB_SECONDS
 ) -> Freed:
-    """Sweep a data folder, whether or not a server is running on it.
+    """Sweep a data folder. A server may be running on it.
 
     Args:
-        data_dir: The server's folder.
-        pending_seconds: Unfinished uploads are abandoned when nothing was heard of them for so long.
-        blob_seconds: Blobs younger than this stay in any case.
+        data_dir: The data folder.
+        pending_seconds: The time after which an upload that does not go on counts as abandoned.
+        blob_seconds: Younger blobs always stay.
     """
-    with open_services(Path(data_dir)) as services:
-        return sweep(services.db, services.blobs, pending_seconds=pending_seconds, blob_seconds=blob_seconds)
+    with open_data_folder(Path(data_dir)) as folder:
+        return sweep(folder.db, folder.blobs, pending_seconds=pending_seconds, blob_seconds=blob_seconds)
 
 
 def sweep(
@@ -72,21 +73,17 @@ def sweep(
     pending_seconds: float = _PENDING_SECONDS,
     blob_seconds: float = _BLOB_SECONDS,
 ) -> Freed:
-    """Free what nothing refers to. Running requests are not disturbed."""
+    """Free what nothing refers to. This does not disturb running requests."""
     now = datetime.datetime.now(datetime.UTC)
-    uploads = garbage.stale_pending(db, _text(now - datetime.timedelta(seconds=pending_seconds)))
+    uploads = garbage.stale_pending(db, timestamp(now - datetime.timedelta(seconds=pending_seconds)))
     for artifact in uploads:
         artifacts.mark_deleted(db, artifact.id)
-    versions = garbage.expired(db, _text(now))
+    versions = garbage.expired(db, timestamp(now))
     for artifact in versions:
         delete_version(db, artifact)
     garbage.remove_unreferenced(db)
     count, size = _sweep_blobs(db, blobs, blob_seconds)
     return Freed(len(uploads), len(versions), count, size)
-
-
-def _text(time: datetime.datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _sweep_blobs(db: Database, blobs: Blobs, older_than: float) -> tuple[int, int]:
@@ -99,16 +96,16 @@ def _sweep_blobs(db: Database, blobs: Blobs, older_than: float) -> tuple[int, in
 
 
 @contextlib.contextmanager
-def sweeping(services: Services) -> Iterator[None]:
-    """Sweep now and then in the background, as long as the block lasts."""
+def sweeping(db: Database, blobs: Blobs) -> Iterator[None]:
+    """Sweep once an hour in a thread, as long as the block runs."""
     ended = threading.Event()
 
     def run() -> None:
         while not ended.wait(_EVERY_SECONDS):
             try:
-                _log.info("swept: %s", sweep(services.db, services.blobs))
+                _log.info("Sweep: %s", sweep(db, blobs))
             except (OSError, sqlite3.Error) as error:
-                _log.warning("the sweep failed and will be tried again: %s", error)
+                _log.warning("Sweep failed and will be tried again in an hour: %s", error)
 
     thread = threading.Thread(target=run, name="wandb-ckpt-sweep", daemon=True)
     thread.start()

@@ -1,1 +1,1 @@
-"""The writing side of the GraphQL schema: one function per mutation, from context and input to payload."""
+"""The mutations of the GraphQL schema. Each function in `__all__` is one: `upsert_bucket` answers `upsertBucket`."""

@@ -1,4 +1,4 @@
-"""Queries: the roots of the reading side."""
+"""The fields of `Query`, where every reading request begins."""
 
 from __future__ import annotations
 
@@ -6,86 +6,88 @@ from typing import Any
 
 from wandb_ckpt.server import ids
 from wandb_ckpt.server.errors import NotFoundError
-from wandb_ckpt.server.graphql.context import Context
-from wandb_ckpt.server.graphql.nodes.artifact_fields import ArtifactNode
-from wandb_ckpt.server.graphql.nodes.collection_fields import CollectionNode, node_of
-from wandb_ckpt.server.graphql.nodes.project_fields import ProjectNode, filtered
-from wandb_ckpt.server.graphql.nodes.user_fields import EntityNode, OrganizationNode, UserNode, server_info
-from wandb_ckpt.server.graphql.paging import Connection, connect_all
+from wandb_ckpt.server.graphql import listings
+from wandb_ckpt.server.graphql.context import Fields
 from wandb_ckpt.server.store import artifacts, projects
+from wandb_ckpt.server.store.records import Artifact, Collection, Project, User
 
-__all__ = ["QUERIES"]
+__all__ = ["QueryFields"]
 
-
-def viewer(context: Context) -> UserNode:
-    """Who asks."""
-    return UserNode(context, context.user)
-
-
-def entity(context: Context, name: str | None = None) -> EntityNode | None:
-    """The user's own entity by name."""
-    return EntityNode(context, context.user) if not name or name == context.user.name else None
-
-
-def organization(context: Context, name: str | None = None) -> OrganizationNode | None:
-    """The user's own organization by name."""
-    return OrganizationNode(context, context.user) if name == context.user.name else None
-
-
-def users(context: Context, query: str | None = None) -> dict[str, Any]:
-    """The user alone, if the text is a part of its name or address: accounts do not see each other."""
-    node = viewer(context)
-    nodes = [node] if query and (query in node.name or query in node.email) else []
-    return {"edges": [{"node": each} for each in nodes]}
-
-
-def project(context: Context, name: str | None = None, entity_name: str | None = None) -> ProjectNode | None:
-    """A project by its place."""
-    found = context.find_project(entity_name, name)
-    return None if found is None else ProjectNode(context, found)
+# Each name turns on something that the client does only with servers that support it. Those after the empty line are
+# asked for by clients up to 0.28.
+_FEATURES = (
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
+    "ARTIFACT_DIGEST_ALGORITHM",
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "ARTIFACT_REGISTRY_SEARCH",
+    "ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID",
+    "FILESTREAM_GZIP",
+    "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
+    "MARK_RUN_FILES_UPLOADED",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+    #
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_TAGS",
+    "CLIENT_IDS",
+    "LARGE_FILENAMES",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+)
 
 
-def models(
-    context: Context, entity_name: str | None = None, after: str | None = None, first: int | None = None
-) -> Connection:
-    """The projects of the user's own entity."""
-    mine = not entity_name or entity_name == context.user.name
-    nodes = filtered(context, projects.of_user(context.db, context.user.id), None, None) if mine else []
-    return connect_all(nodes, first=first, after=after)
+class QueryFields(Fields[None]):
+    """`Query`."""
 
+    def viewer(self) -> User:
+        """The user who sends the request."""
+        return self.view.user
 
-def artifact(context: Context, id: str) -> ArtifactNode | None:  # noqa: A002 (the argument's name in W&B's schema)
-    """An artifact by its id."""
-    try:
-        return ArtifactNode(context, context.artifact(id))
-    except NotFoundError:
-        return None
+    def server_info(self) -> dict[str, Any]:
+        """What the server can do. It accepts every version of the client."""
+        return {
+            "cli_version_info": {"min_cli_version": "0.0.1", "max_cli_version": "99.0.0"},
+            "features": [{"name": name, "is_enabled": True} for name in _FEATURES],
+        }
 
+    def entity(self, name: str | None = None) -> User | None:
+        """The user's own entity by name."""
+        return self.view.user if not name or name == self.view.user.name else None
 
-def artifact_collection(context: Context, id: str) -> CollectionNode | None:  # noqa: A002
-    """A collection by its id."""
-    try:
-        return node_of(context, context.collection(id))
-    except NotFoundError:
-        return None
+    def organization(self, name: str | None = None) -> User | None:
+        """The user's own organization by name."""
+        return self.view.user if name == self.view.user.name else None
 
+    def users(self, query: str | None = None) -> list[User]:
+        """The user alone, if the query is a part of the user's name or address. Users do not see each other."""
+        user = self.view.user
+        return [user] if query and query in f"{user.name}@localhost" else []
 
-def client_id_mapping(context: Context, client_id: str) -> dict[str, Any] | None:
-    """The artifact that a client made under an id of its own."""
-    found = artifacts.of_client_id(context.db, context.user.id, client_id)
-    return {"server_id": ids.encode("Artifact", found.id)} if found else None
+    def project(self, name: str | None = None, entity_name: str | None = None) -> Project | None:
+        """A project by its entity and name."""
+        return self.view.find_project(entity_name, name)
 
+    model = project
 
-QUERIES = {
-    "viewer": viewer,
-    "serverInfo": lambda _: server_info(),
-    "entity": entity,
-    "organization": organization,
-    "users": users,
-    "project": project,
-    "model": project,
-    "models": models,
-    "artifact": artifact,
-    "artifactCollection": artifact_collection,
-    "clientIDMapping": client_id_mapping,
-}
+    def models(self, entity_name: str | None = None) -> list[Project]:
+        """The projects of the user's own entity."""
+        is_own = not entity_name or entity_name == self.view.user.name
+        return listings.projects(projects.of_user(self.db, self.view.user.id), None, None) if is_own else []
+
+    def artifact(self, id: str) -> Artifact | None:  # noqa: A002 (the name in W&B's schema)
+        """An artifact by its id."""
+        try:
+            return self.view.artifact(id)
+        except NotFoundError:
+            return None
+
+    def artifact_collection(self, id: str) -> Collection | None:  # noqa: A002
+        """A collection by its id."""
+        try:
+            return self.view.collection(id)
+        except NotFoundError:
+            return None
+
+    def client_id_mapping(self, client_id: str) -> dict[str, Any] | None:
+        """The artifact that a client created with an id of its own."""
+        found = artifacts.of_client_id(self.db, self.view.user.id, client_id)
+        return {"server_id": ids.encode("Artifact", found.id)} if found else None

@@ -1,226 +1,133 @@
-"""Nodes: users, entities, organizations and what the server says of itself."""
+"""The fields of users, entities and organizations."""
 
-# ruff: noqa: ARG002 (the schema names arguments that this server needs not)
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from dataclasses import astuple, dataclass
+from operator import attrgetter
+from typing import Any
 
 from wandb_ckpt.server import ids
-from wandb_ckpt.server.graphql import filters
-from wandb_ckpt.server.graphql.nodes import collection_fields as collection_nodes
-from wandb_ckpt.server.graphql.nodes import project_fields as project_nodes
-from wandb_ckpt.server.graphql.paging import Connection, connect_all
+from wandb_ckpt.server.graphql import listings
+from wandb_ckpt.server.graphql.context import Fields
 from wandb_ckpt.server.store import accounts, collections, projects
-from wandb_ckpt.server.store.records import Project, User
+from wandb_ckpt.server.store.records import ApiKey, Collection, Membership, Project, User
 
-if TYPE_CHECKING:
-    from wandb_ckpt.server.graphql.context import Context
-
-__all__ = ["FEATURES", "EntityNode", "OrganizationNode", "UserNode", "server_info"]
-
-# Each turns on a path of the client that this server implements. The names behind the blank line are asked for by
-# clients up to 0.28 only.
-FEATURES = (
-    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
-    "ARTIFACT_DIGEST_ALGORITHM",
-    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
-    "ARTIFACT_REGISTRY_SEARCH",
-    "ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID",
-    "FILESTREAM_GZIP",
-    "INCLUDE_ARTIFACT_TYPES_IN_REGISTRY_CREATION",
-    "MARK_RUN_FILES_UPLOADED",
-    "TOTAL_COUNT_IN_FILE_CONNECTION",
-    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
-    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
-    "ARTIFACT_TAGS",
-    "CLIENT_IDS",
-    "LARGE_FILENAMES",
-    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
-)
-
+__all__ = ["EntityFields", "OrganizationFields", "UserFields"]
 
 _REGISTRY = "wandb-registry-"
 
 
-def server_info() -> dict[str, Any]:
-    """What the server says of itself. It never asks for another client version."""
-    return {
-        "cli_version_info": {"min_cli_version": "0.0.1", "max_cli_version": "99.0.0"},
-        "latest_local_version_info": None,
-        "features": [{"name": name, "is_enabled": True} for name in FEATURES],
-    }
+def _email(user: User) -> str:
+    return f"{user.name}@localhost"
 
 
-class UserNode:
-    """`User`: only ever the one who asks."""
+class UserFields(Fields[User]):
+    """`User`: always the user who sends the request."""
 
-    typename = "User"
+    username = entity = property(attrgetter("source.name"))
+    admin = False
+    flags = "{}"
+    deleted_at = photo_url = None
 
-    def __init__(self, context: Context, user: User) -> None:
-        self._context = context
-        self._user = user
-        self.id = ids.encode("User", user.id)
-        self.name = self.username = self.entity = user.name
-        self.email = f"{user.name}@localhost"
-        self.admin = False
-        self.flags = "{}"
-        self.deleted_at = None
-        self.photo_url = None
+    def email(self) -> str:
+        """An address, because the client expects one."""
+        return _email(self.source)
 
-    def api_keys(self) -> dict[str, Any]:
-        """The keys, each without the key itself."""
-        keys = accounts.keys(self._context.db, self._user.id)
-        nodes = [
-            {"id": ids.encode("ApiKey", key.id), "name": key.name, "description": key.description} for key in keys
-        ]
-        return {"edges": [{"node": node} for node in nodes]}
+    def api_keys(self) -> list[ApiKey]:
+        """The API keys, without their secrets."""
+        return accounts.keys(self.db, self.source.id)
 
-    def teams(self) -> dict[str, Any]:
-        """The user's own entity stands for a team of one."""
-        return {"edges": [{"node": EntityNode(self._context, self._user)}]}
+    def teams(self) -> list[User]:
+        """The user's own entity, as a team of one."""
+        return [self.source]
 
-    def organizations(self) -> list[OrganizationNode]:
+    def organizations(self) -> list[User]:
         """The user's own organization."""
-        return [OrganizationNode(self._context, self._user)]
+        return [self.source]
 
 
-class EntityNode:
+@dataclass(frozen=True, slots=True)
+class _RegistryOwner(User):
+    """The entity of an organization. It owns the registries, which W&B keeps apart from other projects."""
+
+
+class EntityFields(Fields[User]):
     """`Entity`: a user as the owner of projects."""
 
-    typename = "Entity"
+    available = read_only = read_only_admin = is_team = private_only = code_saving_enabled = is_paid = False
+    storage_bytes = 0
+    default_access = "PRIVATE"
+    photo_url = limits = None
+    xxhash_digests_enabled = True
+    user = organization = property(attrgetter("source"))
 
-    def __init__(self, context: Context, user: User) -> None:
-        self._context = context
-        self._user = user
-        self.id = ids.encode("Entity", user.id)
-        self.name = user.name
-        self.available = False
-        self.photo_url = None
-        self.read_only = self.read_only_admin = False
-        self.is_team = False
-        self.entity_type = "user"
-        self.private_only = False
-        self.storage_bytes = 0
-        self.code_saving_enabled = False
-        self.default_access = "PRIVATE"
-        self.is_paid = False
-        self.limits = None
-        self.xxhash_digests_enabled = True
+    def entity_type(self) -> str:
+        """The kind of entity."""
+        return "organization" if isinstance(self.source, _RegistryOwner) else "user"
 
     def members(self) -> list[dict[str, Any]]:
         """The user alone."""
-        user = UserNode(self._context, self._user)
-        member = {"id": user.id, "admin": True, "role": "admin", "pending": False, "email": user.email}
-        return [
-            {
-                **member,
-                "username": user.name,
-                "name": user.name,
-                "photo_url": None,
-                "account_type": "USER",
-                "api_key": None,
-            }
-        ]
+        member = {"id": ids.encode("User", self.source.id), "admin": True, "role": "admin", "pending": False}
+        names = {"username": self.source.name, "name": self.source.name, "email": _email(self.source)}
+        return [{**member, **names, "photo_url": None, "account_type": "USER", "api_key": None}]
 
-    def user(self) -> UserNode:
-        """The user."""
-        return UserNode(self._context, self._user)
+    def project(self, name: str | None = None) -> Project | None:
+        """A project by name."""
+        return self.view.find_project(self.source.name, name)
 
-    def organization(self) -> OrganizationNode:
-        """The entity's organization."""
-        return OrganizationNode(self._context, self._user)
-
-    def project(self, name: str | None = None) -> project_nodes.ProjectNode | None:
-        """One project by name."""
-        found = self._context.find_project(self._user.name, name)
-        return None if found is None else project_nodes.ProjectNode(self._context, found)
-
-    def projects(
-        self,
-        filters: str | None = None,
-        after: str | None = None,
-        first: int | None = None,
-        order: str | None = None,
-    ) -> Connection:
-        """The projects that meet a condition, newest first."""
-        nodes = project_nodes.filtered(self._context, self._projects(), filters, order)
-        return connect_all(nodes, first=first, after=after)
+    def projects(self, filters: str | None = None, order: str | None = None) -> list[Project]:
+        """The projects that match, newest first by default."""
+        return listings.projects(self._projects, filters, order)
 
     def artifact_collections(
         self,
         project_filters: str | None = None,
         filters: str | None = None,
         collection_types: list[str] | None = None,
-        after: str | None = None,
-        first: int | None = None,
         order: str | None = None,
-    ) -> Connection:
-        """The collections of all projects that meet a condition."""
-        nodes = self._collections(project_filters, filters, order)
-        wanted = [node for node in nodes if not collection_types or node.kind in collection_types]
-        return connect_all(wanted, first=first, after=after)
+    ) -> list[Collection]:
+        """The collections that match, in the projects that match."""
+        found = self._collections(project_filters, filters, order)
+        return [each for each in found if not collection_types or each.kind in collection_types]
 
     def artifact_memberships(
         self,
         project_filters: str | None = None,
         collection_filters: str | None = None,
         filters: str | None = None,
-        after: str | None = None,
-        first: int | None = None,
         order: str | None = None,
-    ) -> Connection:
-        """The versions in all collections of all projects that meet a condition."""
-        nodes = [
-            node
-            for collection in self._collections(project_filters, collection_filters, order)
-            for node in collection_nodes.filtered_memberships(self._context, collection.record, filters, None)
-        ]
-        return connect_all(nodes, first=first, after=after)
-
-    def _projects(self) -> list[Project]:
-        return projects.of_user(self._context.db, self._user.id)
-
-    def _collections(
-        self, project_filters: str | None, condition: str | None, order: str | None
-    ) -> list[collection_nodes.CollectionNode]:
+    ) -> list[Membership]:
+        """The versions that match, in the collections and projects that match."""
         return [
-            node
-            for project in self._projects()
-            if filters.matches(filters.parse(project_filters), project_nodes.lookup(project))
-            for node in collection_nodes.filtered(
-                self._context, collections.in_project(self._context.db, project.id), condition, order
+            membership
+            for collection in self._collections(project_filters, collection_filters, order)
+            for membership in listings.memberships(self.context, collection.id, filters, None)
+        ]
+
+    @functools.cached_property
+    def _projects(self) -> list[Project]:
+        found = projects.of_user(self.db, self.source.id)
+        is_owner = isinstance(self.source, _RegistryOwner)
+        return [each for each in found if each.name.startswith(_REGISTRY)] if is_owner else found
+
+    def _collections(self, project_filters: str | None, filters: str | None, order: str | None) -> list[Collection]:
+        return [
+            collection
+            for project in listings.projects(self._projects, project_filters, None)
+            for collection in listings.collections(
+                self.context, collections.in_project(self.db, project.id), filters, order
             )
         ]
 
 
-class OrganizationEntityNode(EntityNode):
-    """`Entity`: the same user as the owner of registries, which W&B keeps apart from other projects."""
+class OrganizationFields(Fields[User]):
+    """`Organization`: on one machine, every entity is an organization of its own."""
 
-    def __init__(self, context: Context, user: User) -> None:
-        super().__init__(context, user)
-        self.entity_type = "organization"
+    core_weave_organization_id = None
+    advanced_registry_features = {"advanced_search": False}  # noqa: RUF012 (never changed)
+    feature_flags: tuple[Any, ...] = ()
 
-    def _projects(self) -> list[Project]:
-        return [project for project in super()._projects() if project.name.startswith(_REGISTRY)]
-
-
-class OrganizationNode:
-    """`Organization`: on one machine, every entity is one of its own."""
-
-    typename = "Organization"
-
-    def __init__(self, context: Context, user: User) -> None:
-        self._context = context
-        self._user = user
-        self.id = ids.encode("Organization", user.id)
-        self.name = user.name
-        self.core_weave_organization_id = None
-        self.advanced_registry_features = {"advanced_search": False}
-
-    def org_entity(self) -> OrganizationEntityNode:
+    def org_entity(self) -> User:
         """The entity that owns the registries."""
-        return OrganizationEntityNode(self._context, self._user)
-
-    def feature_flags(self, ramp_id_type: str | None = None) -> list[Any]:
-        """No flags."""
-        return []
+        return _RegistryOwner(*astuple(self.source))
