@@ -29,14 +29,14 @@ _STOP_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server that has just started says of itself.
+    """What `serve` reports when the server has started.
 
     Attributes:
-        url: Where it answers, for example "http://127.0.0.1:8080".
+        url: The address, for example "http://127.0.0.1:8080".
         data_dir: The folder with all its data.
         entity: The default user, which is also the default entity.
-        new_api_key: The default user's key, on the first `serve` over this folder; it can't be shown again.
-        any_key: Whether any well-formed key is let in, as the user of its own name.
+        new_api_key: The API key of the default user, on the first start on this folder. It can't be shown again.
+        any_key: Whether any well-formed key is accepted, as a user with that name.
     """
 
     url: str
@@ -50,10 +50,10 @@ class Server:
     """An embedded W&B server for tests and notebooks: `with Server() as server`.
 
     Args:
-        data_dir: The folder for all data; None for a temporary one that is removed at the end.
+        data_dir: The folder for all data. By default a temporary folder that is removed at the end.
         host: The address to listen on.
-        port: The port to listen on; 0 for a free one.
-        any_key: Let any API key of 40 or more characters in, as a user of that name. For tests.
+        port: The port to listen on. 0 takes a free one.
+        any_key: Accept any API key of 40 or more characters, as a user with that name. For tests.
 
     Example:
         >>> with Server() as server:
@@ -79,10 +79,10 @@ class Server:
         self._api_key = ""
 
     def start(self) -> Server:
-        """Start; returns when connections are accepted. Starting a started server does nothing.
+        """Start, and return when the server accepts connections. Does nothing if it is started.
 
         Raises:
-            PortInUseError: Something listens on the port already.
+            PortInUseError: The port is in use.
             DataFolderError: The folder can't be used.
         """
         if self._running is None:
@@ -93,18 +93,18 @@ class Server:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         listener = stack.enter_context(listen(self._host, self._port))
-        # A restarted server is where clients look for it.
+        # After a restart, clients find the server at the same address.
         self._port = listener.getsockname()[1]
         self._url = url_of(self._host, self._port)
         data_dir = self._wanted_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="wandb-ckpt-"))
         self._services = stack.enter_context(open_services(Path(data_dir), any_key=self._any_key))
-        # Keys are kept as digests, so an older one can't be read back: each start has one of its own.
+        # Only digests of keys are stored. So an older key can't be shown, and each start creates one.
         self._api_key = self._services.keys.create("made by Server()")
         stack.enter_context(sweeping(self._services.db, self._services.blobs))
         stack.enter_context(_running_in_thread(self._services, self._host, listener))
 
     def stop(self) -> None:
-        """Stop, when the running requests are done. Stopping a stopped server does nothing."""
+        """Stop when the running requests are finished. Does nothing if the server is stopped."""
         if self._running is not None:
             running, self._running = self._running, None
             running.close()
@@ -121,17 +121,17 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the server answers, with its real port."""
+        """The address, with the real port."""
         return self._url
 
     @property
     def api_key(self) -> str:
-        """A key of the default user."""
+        """An API key of the default user."""
         return self._api_key
 
     @property
     def entity(self) -> str:
-        """The default user's entity."""
+        """The entity of the default user."""
         return DEFAULT_USER
 
     @property
@@ -141,11 +141,11 @@ class Server:
 
     @property
     def unhandled(self) -> tuple[UnhandledRequest, ...]:
-        """What clients asked for that the server does not know, oldest first. Tests expect it to be empty."""
+        """The requests that the server did not know, oldest first. In tests it should be empty."""
         return self._services.unhandled.all() if self._services else ()
 
     def clear_unhandled(self) -> None:
-        """Forget what was unhandled."""
+        """Clear `unhandled`."""
         if self._services:
             self._services.unhandled.clear()
 
@@ -158,17 +158,17 @@ def serve(
     any_key: bool = False,
     on_start: Callable[[ServerInfo], None] | None = None,
 ) -> None:
-    """Serve in the foreground until SIGINT or SIGTERM; running requests are finished first.
+    """Serve in the foreground until SIGINT or SIGTERM. Running requests are finished first.
 
     Args:
-        data_dir: The folder for all data, made on demand.
+        data_dir: The folder for all data. It is created if need be.
         host: The address to listen on.
-        port: The port to listen on; 0 for a free one.
-        any_key: Let any API key of 40 or more characters in, as a user of that name. For tests.
-        on_start: Is told where the server answers, once it listens.
+        port: The port to listen on. 0 takes a free one.
+        any_key: Accept any API key of 40 or more characters, as a user with that name. For tests.
+        on_start: Called once when the server listens.
 
     Raises:
-        PortInUseError: Something listens on the port already.
+        PortInUseError: The port is in use.
         DataFolderError: The folder can't be used.
     """
     with listen(host, port) as listener, open_services(data_dir, any_key=any_key) as services:
@@ -181,27 +181,27 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on exactly that address.
+    """Return a socket that listens on an address.
 
     Raises:
-        PortInUseError: Something listens there already, or this machine has no such address.
+        PortInUseError: The port is in use, or this machine does not have the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Without it a restart within a minute fails, because old connections still hold the port.
+        # Without this option, old connections block the port for a minute after a stop.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
     except OSError as error:
         listener.close()
-        why = "is in use already" if error.errno == errno.EADDRINUSE else f"can't be listened on ({error.strerror})"
+        why = "is in use already" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
         raise PortInUseError(f"{host}:{port} {why}. Choose another port, or 0 for a free one.") from error
     return listener
 
 
 def url_of(host: str, port: int) -> str:
-    """The address for clients on this machine."""
+    """Return the address for clients on this machine."""
     shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 (translated away)
     return f"http://[{shown}]:{port}" if ":" in shown and not shown.startswith("[") else f"http://{shown}:{port}"
 
@@ -209,18 +209,18 @@ def url_of(host: str, port: int) -> str:
 def _uvicorn(services: Services, host: str) -> uvicorn.Server:
     config = uvicorn.Config(
         create_app(services, host),
-        # How others configured logging is none of a library's business.
+        # A library leaves the logging of the process as it is.
         log_config=None,
         access_log=False,
         lifespan="off",
-        # On h11. By itself uvicorn takes httptools if that is installed, a little faster; it takes endless headers.
+        # Based on h11. uvicorn's default, httptools, is a little faster, but accepts endless headers.
         http=DirectProtocol,
         ws="none",
-        # The addresses that are handed out follow the Host header; nobody may set another by a forwarding header.
+        # Addresses in answers follow the Host header. A forwarding header must not change them.
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        # wandb-core keeps connections for minutes; one that is closed just as it is used again costs a retry.
+        # wandb-core keeps connections for minutes. A connection that is closed at the moment of reuse costs a retry.
         timeout_keep_alive=90,
     )
     return uvicorn.Server(config)
@@ -229,7 +229,7 @@ def _uvicorn(services: Services, host: str) -> uvicorn.Server:
 @contextlib.contextmanager
 def _running_in_thread(services: Services, host: str, listener: socket.socket) -> Iterator[None]:
     server = _uvicorn(services, host)
-    # The socket listens already, so a client that is early waits instead of being refused.
+    # The socket listens already, so an early client waits and is not refused.
     thread = threading.Thread(target=server.run, args=([listener],), name="wandb-ckpt-server", daemon=True)
     thread.start()
     try:
@@ -243,5 +243,5 @@ def _running_in_thread(services: Services, host: str, listener: socket.socket) -
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
     while not server.started:
         if not thread.is_alive():
-            raise ServerError("The server's thread ended before it answered anything. The log says why.")
+            raise ServerError("The thread of the server ended at its start. See the log.")
         time.sleep(0.005)

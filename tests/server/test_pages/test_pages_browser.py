@@ -136,7 +136,7 @@ def test_a_wrong_key_says_so_in_the_form(browser: Browser) -> None:
     browser.click(".logout button")
     browser.until(lambda driver: driver.find_element("id", "key").send_keys("wrong") or True)
     browser.click("button.main")
-    browser.until(lambda driver: "does not know that key" in driver.find_element("css selector", "[role=alert]").text)
+    browser.until(lambda driver: "does not know this key" in driver.find_element("css selector", "[role=alert]").text)
     assert browser.run("document.activeElement.id") == "key"
 
 

@@ -316,7 +316,7 @@ def test_what_is_not_there_is_a_friendly_404(visitor: httpx.Client, digits: str,
     answer = visitor.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
-    assert "Nothing here" in answer.text
+    assert "Not found" in answer.text
     assert 'href="/"' in answer.text
 
 
@@ -328,7 +328,7 @@ def test_a_failure_is_a_friendly_500(visitor: httpx.Client, shelf: Shelf, caplog
         shelf.db.run("UPDATE artifacts SET metadata = '{damaged' WHERE id = ?", version)
     answer = visitor.get("/local/digits/artifacts/model/broken/v0")
     assert answer.status_code == 500
-    assert "The server failed" in answer.text
+    assert "Server error" in answer.text
     assert "damaged" not in answer.text
     while "JSONDecodeError" not in caplog.text:  # the log is written behind the answer
         time.sleep(0.05)

@@ -42,7 +42,7 @@ def test_a_wrong_key_is_refused_with_the_form_again(stranger: httpx.Client, key:
     """Whatever is sent as a key, the answer is 401, says why, and does not repeat it."""
     answer = stranger.post("/login", data={"key": key, "next": "/local"})
     assert answer.status_code == 401
-    assert "does not know that key" in answer.text
+    assert "does not know this key" in answer.text
     assert 'name="next" value="/local"' in answer.text
     assert "<script>" not in answer.text
     assert "set-cookie" not in answer.headers

@@ -1,4 +1,4 @@
-"""Complexity: refuses GraphQL documents that are small to send and huge to answer. Pure."""
+"""Refuses GraphQL documents that are small to send, but huge to answer. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MOST_FIELDS = 2000
 
 
 def check_complexity(document: DocumentNode) -> None:
-    """Look at the document with all fragments in place, without ever unfolding them.
+    """Measure a document as if all fragments were expanded.
 
     Raises:
-        GraphQLError: It is deeper than 20 fields, or has more than 2,000 of them.
+        GraphQLError: It is deeper than 20 fields, or has more than 2,000 fields.
     """
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     measured: dict[str, tuple[int, int]] = {}
@@ -37,7 +37,7 @@ def check_complexity(document: DocumentNode) -> None:
 def _check(depth: int, fields: int) -> None:
     if depth > _DEEPEST or fields > _MOST_FIELDS:
         raise GraphQLError(
-            f"The query is too large: {fields} fields, {depth} deep; allowed are {_MOST_FIELDS} and {_DEEPEST}."
+            f"The query is too large: {fields} fields, {depth} deep. The limits are {_MOST_FIELDS} and {_DEEPEST}."
         )
 
 
@@ -65,7 +65,7 @@ def _measure_fragment(
     measured: dict[str, tuple[int, int]],
     open_fragments: frozenset[str],
 ) -> tuple[int, int]:
-    # Unknown fragments and circles are left to the validation, which names them.
+    # The validation names unknown fragments and circles.
     if name not in fragments or name in open_fragments:
         return 0, 0
     if name not in measured:

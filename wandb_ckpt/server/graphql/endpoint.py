@@ -46,7 +46,7 @@ _MOST_TOKENS = 5000
 
 
 async def endpoint(request: Request) -> Response:
-    """`POST /graphql`."""
+    """Answer `POST /graphql`."""
     services = services_of(request)
     user = await to_thread.run_sync(key_user, request)
     body = await read_json(request, _MOST_BYTES)
@@ -88,7 +88,7 @@ def _parts(body: Any) -> tuple[str, dict[str, Any], str]:
         raise InvalidRequestError('Expected a JSON object with a "query" in it.')
     variables, name = body.get("variables") or {}, body.get("operationName") or ""
     if not isinstance(variables, dict) or not isinstance(name, str):
-        raise InvalidRequestError('"variables" has to be a JSON object and "operationName" a string.')
+        raise InvalidRequestError('"variables" must be a JSON object and "operationName" a string.')
     if len(body["query"]) > _MOST_QUERY_CHARACTERS:
         raise InvalidRequestError(f"The query is longer than {_MOST_QUERY_CHARACTERS} characters.")
     return body["query"], variables, name

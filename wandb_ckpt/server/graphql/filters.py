@@ -83,7 +83,7 @@ def _meets(actual: Any, expected: Any) -> bool:
 
 
 def _equal(actual: Any, expected: Any) -> bool:
-    # As in Mongo, a list matches a value that it contains.
+    # As in MongoDB, a list matches a value that it contains.
     if isinstance(actual, list) and not isinstance(expected, list):
         return any(_equal(each, expected) for each in actual)
     return bool(actual == expected)

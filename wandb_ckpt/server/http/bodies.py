@@ -1,4 +1,4 @@
-"""Body: reads what a request carries: JSON, up to a limit, unpacked if it was gzipped; anything else in pieces."""
+"""Reads the bodies of requests: JSON up to a limit, also gzipped, and everything else in pieces."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["BodyReader", "RequestTooLargeError", "read_json"]
 
 
 class RequestTooLargeError(InvalidRequestError):
-    """A request's body is larger than this server takes."""
+    """The body of a request is too large."""
 
     status = 413
 
 
 async def read_json(request: Request, most_bytes: int) -> Any:
-    """The JSON value that a request carries.
+    """Return the JSON value in the body of a request.
 
     Raises:
         InvalidRequestError: It is not JSON, or not valid Unicode.
-        RequestTooLargeError: It is larger than `most_bytes`, packed or unpacked.
+        RequestTooLargeError: It is larger than `most_bytes`, compressed or not.
     """
     data = await _read(request, most_bytes)
     try:
@@ -49,13 +49,13 @@ async def _read(request: Request, most_bytes: int) -> bytes:
 
 
 class BodyReader:
-    """Reads a body into memory of the caller's, in pieces.
+    """Reads a body in pieces, into memory of the caller.
 
     Args:
-        request: Nothing else reads its body.
+        request: The request. Nothing else may read its body.
 
     Attributes:
-        size: The announced length in bytes; None if there is none.
+        size: The announced length in bytes, or None.
     """
 
     def __init__(self, request: Request) -> None:
@@ -68,14 +68,14 @@ class BodyReader:
 
     @property
     def ended(self) -> bool:
-        """Whether all of it was read."""
+        """Whether the whole body was read."""
         return not (self._more or self._message)
 
     async def fill(self, room: memoryview) -> int:
-        """Wait until the memory is full, or the body at its end. Meanwhile nothing else may use the memory.
+        """Wait until the memory is full or the body ends. Nothing else may use the memory meanwhile.
 
         Returns:
-            How many bytes there are.
+            The number of bytes that were read.
 
         Raises:
             ClientDisconnect: The client is gone.
@@ -109,7 +109,7 @@ class BodyReader:
 
 
 def _announced_size(request: Request) -> int | None:
-    # Chunks end where they say; a length beside them is void (RFC 9112, 6.3).
+    # With chunked encoding, a length is void (RFC 9112, 6.3).
     announced = request.headers.get("content-length", "")
     valid = announced.isascii() and announced.isdecimal() and "transfer-encoding" not in request.headers
     return int(announced) if valid else None

@@ -1,7 +1,7 @@
-"""Direct: receives large request bodies straight into the application's own memory, past the HTTP parser.
+"""Receives large request bodies into memory of the application, past the HTTP parser.
 
-On uvicorn's ordinary way every byte is copied six times, in portions that a task switch apiece hands on. Here the
-parser gets a request's head and what arrives along with it; from then on the kernel fills what the application gives.
+uvicorn copies every byte six times, in portions that each cost a task switch. Here, the parser gets the head of a
+request and the bytes that arrive with it. From then on, asyncio receives directly into the memory of the application.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _SKIPPED_AT_ONCE = 2**16
 
 
 def direct_body(request: Request, left: int) -> DirectBody | None:
-    """The rest of a request's body, past the parser.
+    """Return what reads the rest of a body past the parser.
 
     Args:
-        request: A request of a known length, of which a message has just been received.
-        left: How many bytes of the body are still to come after that message.
+        request: A request with a known length. One message of it was just received.
+        left: The number of bytes of the body that come after that message.
 
     Returns:
-        What gives the rest, in place of messages; None where this is another server, or another message comes first.
+        The reader of the rest, or None if the rest comes as messages.
     """
     divert = request.scope.get("extensions", {}).get(_EXTENSION)
     return cast("DirectBody | None", divert(left)) if divert else None
 
 
 class DirectProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, whose requests offer `direct_body()`. It owns the connection, and lends it to one body."""
+    """The HTTP/1.1 of uvicorn with `direct_body()`. It owns the connection, and lends it to one body at a time."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -50,7 +50,7 @@ class DirectProtocol(H11Protocol):
             await self._take_back(self._body)
 
     def _divert(self, left: int) -> DirectBody | None:
-        # What the parser has already, or that the client is gone, is told by the next message.
+        # The parser has more bytes, or the client is gone: the next message tells.
         if self.cycle.body or self.conn.trailing_data[0] or self.transport.is_closing():
             return None
         self.flow.pause_reading()
@@ -64,19 +64,19 @@ class DirectProtocol(H11Protocol):
         except ClientDisconnect:
             return
         self._body = None
-        # The parser still waits for the body. It knows nothing but this one request, so a new one takes its place.
+        # The parser still waits for the body. It knows only this request, so a new parser replaces it.
         self.conn = h11.Connection(h11.SERVER)
         self.transport.set_protocol(self)
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """Called with the end of a response, which is early where the application did not want all of the body."""
+        """Called at the end of a response. The application may not have read the whole body."""
         if self._body is None:
             super().on_response_complete()
 
 
 class DirectBody(asyncio.BufferedProtocol):
-    """The rest of one body. It takes no byte behind it: a request that follows is the parser's."""
+    """The rest of one body, and no byte more: the next request belongs to the parser."""
 
     def __init__(self, http: DirectProtocol, left: int) -> None:
         self._http = http
@@ -85,10 +85,10 @@ class DirectBody(asyncio.BufferedProtocol):
         self.left = left
 
     async def fill(self, room: memoryview) -> int:
-        """Wait until the memory is full, or the body at its end. Meanwhile nothing else may use the memory.
+        """Wait until the memory is full or the body ends. Nothing else may use the memory meanwhile.
 
         Returns:
-            How many bytes there are.
+            The number of bytes that were read.
 
         Raises:
             ClientDisconnect: The client is gone.
@@ -104,7 +104,7 @@ class DirectBody(asyncio.BufferedProtocol):
         return count
 
     async def skip(self) -> None:
-        """Let the rest go by: who still sends does not hear an answer.
+        """Read and drop the rest. A client reads the answer only after it has sent everything.
 
         Raises:
             ClientDisconnect: The client is gone.
@@ -114,11 +114,11 @@ class DirectBody(asyncio.BufferedProtocol):
             pass
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio calls it so)
-        """Where the next bytes belong."""
+        """Return the memory for the next bytes."""
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes are there."""
+        """Note that bytes have arrived."""
         self.left -= nbytes
         self._room = self._room[nbytes:]
         if not self._room:
@@ -126,12 +126,12 @@ class DirectBody(asyncio.BufferedProtocol):
             self._end_wait(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """End the wait with an error, because the client is gone."""
         self._http.connection_lost(exc)
         self._end_wait(ClientDisconnect())
 
     def _end_wait(self, error: Exception | None) -> None:
-        # A wait that was cancelled, at a shutdown, is done already.
+        # At a shutdown the wait may have been cancelled.
         if self._filled is None or self._filled.done():
             return
         if error is None:
@@ -140,9 +140,9 @@ class DirectBody(asyncio.BufferedProtocol):
             self._filled.set_exception(error)
 
     def pause_writing(self) -> None:
-        """The client does not read its answer."""
+        """Called when the client does not read its answer."""
         self._http.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Called when the client reads again."""
         self._http.resume_writing()

@@ -47,7 +47,7 @@ async def endpoint(request: Request) -> JSONResponse:
 def _write(db: Database, run: Run, body: dict[str, Any]) -> None:
     files = {} if body.get("files") is None else body["files"]
     if not isinstance(files, dict):
-        raise InvalidRequestError('"files" has to be a JSON object.')
+        raise InvalidRequestError('"files" must be a JSON object.')
     with db.atomic():
         for name, chunk in files.items():
             _write_file(db, run, name, chunk)
@@ -72,7 +72,7 @@ def _chunk(chunk: Any) -> tuple[int, list[str]]:
     if not isinstance(offset, int) or not 0 <= offset < 2**53 or not isinstance(lines, list):
         raise InvalidRequestError("A streamed chunk needs an offset and a list of lines.")
     if not all(isinstance(line, str) for line in lines):
-        raise InvalidRequestError("A streamed line has to be a string.")
+        raise InvalidRequestError("A streamed line must be a string.")
     return offset, lines
 
 

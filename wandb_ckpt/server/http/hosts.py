@@ -1,7 +1,7 @@
-"""Hosts: answers only requests that were addressed to this server by one of its own names.
+"""Refuses requests that are addressed to another host name.
 
-A page on the internet can make a browser send requests to a loopback server under a name that it controls (DNS
-rebinding); the name is then in the Host header. That header also decides where signed addresses point to.
+With DNS rebinding, a page on the internet can make a browser send requests to a server on the user's own machine. The
+Host header then has a name of the attacker. Signed addresses also use the name in that header.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ALWAYS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def is_allowed(host_header: str, bound_host: str) -> bool:
-    """Whether a server bound to `bound_host` answers a request with this Host header.
+    """Return whether a server that is bound to `bound_host` answers a request with this Host header.
 
-    Bound to all addresses (0.0.0.0, ::), any numeric address will do: a rebinding page always has a name.
+    If it is bound to all addresses (0.0.0.0, ::), it answers to any numeric address: DNS rebinding needs a name.
     """
     found = _HOST.fullmatch(host_header)
     if not found:
@@ -42,10 +42,10 @@ def _is_address(host: str) -> bool:
 
 
 class HostCheck:
-    """Middleware that refuses foreign Host headers.
+    """Middleware that refuses other host names.
 
     Args:
-        app: What answers the others.
+        app: The application that answers the other requests.
         bound_host: The host that the server listens on.
     """
 
@@ -54,7 +54,7 @@ class HostCheck:
         self._bound_host = bound_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass on."""
+        """Answer with 403, or pass the request on."""
         if scope["type"] == "http" and not is_allowed(Headers(scope=scope).get("host", ""), self._bound_host):
             message = "This server does not answer to that host name. Use 127.0.0.1, localhost or the bound host."
             response = JSONResponse({"errors": [{"message": message}]}, 403)

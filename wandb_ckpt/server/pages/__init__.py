@@ -1,7 +1,7 @@
-"""The HTML pages of the embedded server, for people with a browser: made here, no JavaScript needed.
+"""The HTML pages of the embedded server. They work without JavaScript.
 
-`routes` goes last into the app's route table, because `/<entity>/<project>` matches much. A page for an
-error on any other URL is made by `error_page()`.
+`routes` comes last in the table of routes, because `/<entity>/<project>` matches many paths. `error_page()` makes the
+page for an error at any other URL.
 """
 
 from __future__ import annotations

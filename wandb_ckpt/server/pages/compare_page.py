@@ -16,7 +16,7 @@ _CHOICES = 200
 
 
 def compare_page(visit: Visit) -> Response:
-    """Two versions, named by `a` and `b`; without them the previous and the latest one."""
+    """Show the versions `a` and `b`. The defaults are the last two versions."""
     collection = visit.find_collection()
     b = visit.find_version(collection, visit.asked("b") or "latest")
     a = visit.find_version(collection, visit.asked("a") or _before(visit, collection.id, b.version_index))

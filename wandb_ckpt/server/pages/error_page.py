@@ -1,4 +1,4 @@
-"""Pages for what goes wrong: not logged in, not found, not allowed, broken."""
+"""Pages for errors, and the login form."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ __all__ = ["FRIENDLY_ERRORS", "error_page", "login_page", "wants_page"]
 
 _BOUNCED = "wandb_ckpt_once_more"
 _TITLES = {
-    400: "This address is not understood",
+    400: "Invalid address",
     403: "Not allowed",
-    404: "Nothing here",
-    405: "Not that way",
-    500: "The server failed",
+    404: "Not found",
+    405: "Method not allowed",
+    500: "Server error",
 }
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person with a browser asks, not the wandb client."""
+    """Return whether a browser asks for a page, and not the wandb client for data."""
     return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
 
 
 def error_page(request: Request, status: int, message: str) -> HTMLResponse:
-    """A page that says what went wrong. It shows nothing of what is stored, so it needs no login."""
+    """Return the page for an error. It shows no stored data, so it needs no login."""
     title = _TITLES.get(status, "Something went wrong")
-    return page(request, "error.html", status, user=None, title=title, message=message)
+    return page(request, "error.html", status, user=None, title=title, message=message[:1].upper() + message[1:])
 
 
 def login_page(request: Request, next_path: str, status: int = 401, error: str = "") -> Response:
-    """The form that takes an API key, and leads to a page then.
+    """Return the login form.
 
     Args:
-        request: What it answers.
-        next_path: Where to go with a valid key.
+        request: The request.
+        next_path: The page to show after the login.
         status: The HTTP status.
-        error: Why the last try failed.
+        error: Why the last login failed.
     """
     return page(request, "login.html", status, user=None, next_path=next_path, error=error)
 
@@ -67,22 +67,22 @@ def _not_logged_in(request: Request) -> Response:
 
 
 def _once_more(request: Request, here: str) -> Response:
-    # Browsers hold the cookie back on a click in another site's page, such as a notebook's link to a run.
-    # Coming again from a page of our own, they send it. The mark keeps any browser from going in circles.
+    # A browser sends no cookie after a click on a link of another site, such as the link to a run in a notebook. It
+    # sends the cookie when this page leads it here again. The second cookie prevents a loop.
     response = page(request, "again.html", 401, user=None, here=here)
     response.set_cookie(_BOUNCED, "1", max_age=10, httponly=True, samesite="lax")
     return response
 
 
 def _address(request: Request) -> str:
-    # Quoted again: in a decoded path a backslash or a question mark would lead somewhere else.
+    # Quoted again, because a backslash or a question mark in the decoded path would change where it leads.
     query = f"?{request.url.query}" if request.url.query else ""
     return quote(request.scope["path"]) + query
 
 
 def _broken(request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again behind this answer, so the server's log has its traceback.
-    return error_page(request, 500, "This is a fault of the server. Its console says more.")
+    # Starlette raises the error again after this answer, so the log has the traceback.
+    return error_page(request, 500, "This is a bug of the server. See its console for details.")
 
 
 def _gone(_request: Request, _error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Logging a browser in with an API key, and out again."""
+"""Logs browsers in with an API key, and out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wandb_ckpt.server.pages.rendering import paths_of
 __all__ = ["login_routes"]
 
 _LARGEST_FORM = 16_384
-_REFUSED = "This server does not know that key. It was shown once, when the server was first started."
+_REFUSED = "This server does not know this key. The server shows it once, on its first start."
 
 
 def _show_form(request: Request) -> Response:
@@ -47,11 +47,11 @@ def _log_out(request: Request) -> Response:
 
 
 def _check_origin(request: Request) -> None:
-    # The scheme may differ behind a proxy that ends TLS; the host may not.
+    # Behind a proxy that ends TLS, the scheme may differ, but not the host.
     origin = request.headers.get("origin")
     is_foreign = origin is not None and origin.partition("://")[2] != request.headers.get("host")
     if is_foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise ForbiddenError("This form was sent from another site. Open this server's own login page.")
+        raise ForbiddenError("The form was sent from another site. Open the login page of this server.")
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -59,8 +59,8 @@ async def _form(request: Request) -> dict[str, str]:
     async for part in request.stream():
         body += part
         if len(body) > _LARGEST_FORM:
-            raise InvalidRequestError("This form is larger than a login can be.")
-    # By hand, because Starlette's own parser needs one more package for this.
+            raise InvalidRequestError("The form is too large for a login.")
+    # The form parser of Starlette needs one more package.
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[-1] for name, values in fields.items()}
 

@@ -1,4 +1,4 @@
-"""The page of one collection: its versions and how the monitored value went."""
+"""The page of a collection: its versions and the curve of the monitored value."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from starlette.responses import RedirectResponse, Response
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.facts import facts_of
 from wandb_ckpt.server.pages.formats import finite
-from wandb_ckpt.server.pages.paging import paging
 from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, best_of, plot
-from wandb_ckpt.server.pages.sorting import Sorting, sorting
+from wandb_ckpt.server.pages.tables import Sorting, paging, sorting
 from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import page_rows
 from wandb_ckpt.server.store.page_rows import CollectionSummary, MonitoredValue
@@ -24,7 +23,7 @@ _NEWEST_FIRST = Sorting("version", downwards=True)
 
 
 def model_page(visit: Visit) -> Response:
-    """The versions of a collection as a table and a plot."""
+    """Show the versions of a collection, as a table and a plot."""
     collection = visit.find_collection()
     if collection.type != visit.named("type"):
         return RedirectResponse(_model_path(visit, collection), 303)
@@ -57,10 +56,10 @@ def model_page(visit: Visit) -> Response:
 
 
 def registry_entry(visit: Visit) -> Response:
-    """W&B's address for a linked version, which names it as `selectionPath` and `version`."""
+    """Redirect from the address of a linked version in W&B, which has `selectionPath` and `version`."""
     parts = visit.asked("selectionPath").split("/")
     if len(parts) != 3:
-        raise NotFoundError("There is no such page: its selectionPath is not entity/project/name.")
+        raise NotFoundError("There is no such page. The selectionPath must be entity/project/name.")
     visit.request.path_params.update(zip(("entity", "project", "name"), parts, strict=True))
     collection, version = visit.find_collection(), visit.asked("version")
     path = _model_path(visit, collection)
@@ -75,7 +74,7 @@ def _model_path(visit: Visit, collection: CollectionSummary) -> str:
 
 
 def _watched(values: Sequence[MonitoredValue]) -> tuple[str | None, Any]:
-    # A collection may hold versions that watched something else: the newest decides, the others are gaps.
+    # Versions may have different monitored values. The newest decides. The others are gaps in the plot.
     for row in reversed(values):
         if isinstance(row.monitor, str) and row.monitor and finite(row.value) is not None:
             return row.monitor, row.mode

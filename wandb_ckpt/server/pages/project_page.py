@@ -6,7 +6,7 @@ from starlette.responses import RedirectResponse, Response
 
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.facts import facts_of
-from wandb_ckpt.server.pages.paging import paging
+from wandb_ckpt.server.pages.tables import paging
 from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import collections, page_rows, projects, runs
 
@@ -14,24 +14,24 @@ __all__ = ["entity_page", "entity_projects", "home_page", "project_page", "proje
 
 _RUNS = 50
 _COLLECTIONS = 100
-# W&B's own tabs of a project that have their content on our one page.
+# The tabs of a project in W&B that are sections of this page.
 _TABS = {"artifacts": "models", "models": "models", "runs": "runs"}
 _OTHER_TABS = frozenset({"overview", "workspace", "table", "jobs", "reports", "sweeps"})
 
 
 def home_page(visit: Visit) -> Response:
-    """All projects that the visitor can see."""
+    """Show all projects of the user."""
     return _projects_of_visitor(visit)
 
 
 def entity_page(visit: Visit) -> Response:
-    """All projects of one entity."""
+    """Show all projects of an entity."""
     visit.view.entity(visit.named("entity"))
     return _projects_of_visitor(visit)
 
 
 def entity_projects(visit: Visit) -> Response:
-    """W&B's address for the same, unless a project has that name."""
+    """Redirect from the address of an entity in W&B, unless a project is named "projects"."""
     visit.view.entity(visit.named("entity"))
     visit.request.path_params["project"] = "projects"
     if projects.named(visit.db, visit.user.id, "projects"):
@@ -40,7 +40,7 @@ def entity_projects(visit: Visit) -> Response:
 
 
 def project_page(visit: Visit) -> Response:
-    """The models, other artifacts and runs of a project."""
+    """Show the models, other artifacts and runs of a project."""
     project = visit.find_project()
     models_page = paging(
         visit.asked("models"), _COLLECTIONS, collections.count_in_project(visit.db, project.id), "models"
@@ -59,7 +59,7 @@ def project_page(visit: Visit) -> Response:
 
 
 def project_tab(visit: Visit) -> Response:
-    """W&B's addresses for parts of a project."""
+    """Redirect from the addresses of tabs in W&B."""
     project, tab = visit.find_project(), visit.named("tab")
     if tab not in _TABS and tab not in _OTHER_TABS:
         raise NotFoundError("There is no such page.")

@@ -1,4 +1,4 @@
-"""The route table of the pages: the addresses that the wandb client prints and W&B's own site has."""
+"""The routes of the pages. They are the addresses that the wandb client prints and W&B has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of one run."""
+"""The page of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TABS = {"overview": "", "workspace": "", "logs": "console", "artifacts": "logge
 
 
 def run_page(visit: Visit) -> Response:
-    """Everything about one run."""
+    """Show a run."""
     run = _find_run(visit)
     console = runs.last_lines(visit.db, run.id, "output", _CONSOLE_LINES)
     return visit.page(
@@ -47,7 +47,7 @@ def run_page(visit: Visit) -> Response:
 
 
 def run_tab(visit: Visit) -> Response:
-    """W&B's addresses for parts of a run."""
+    """Redirect from the addresses of tabs in W&B."""
     run = _find_run(visit)
     if visit.named("tab") not in _TABS:
         raise NotFoundError("There is no such page.")
@@ -62,7 +62,7 @@ def _find_run(visit: Visit) -> Run:
 
 
 def _config(run: Run) -> dict[str, Any]:
-    # Each value is wrapped: {"lr": {"value": 0.1}}; "_wandb" is the client's own.
+    # Each value is wrapped: {"lr": {"value": 0.1}}. "_wandb" belongs to the client.
     wrapped = _parsed(run.config, dict)
     shown = {key: item for key, item in wrapped.items() if key != "_wandb"}
     return flat({key: item.get("value") if isinstance(item, dict) else item for key, item in shown.items()})
@@ -85,6 +85,6 @@ def _versions(visit: Visit, run: Run, *, logged: bool) -> list[tuple[RunVersion,
 
 def _console_line(number: int, line: str) -> tuple[bool, str]:
     parsed = run_lines.parse_console_line(number, line)
-    # Of what a progress bar wrote over itself, the last state is what a terminal would show.
+    # A progress bar overwrites its line. Only its last state is shown, as in a terminal.
     text = _COLOURS.sub("", parsed["line"]).rstrip("\r\n").rpartition("\r")[2]
     return parsed["level"] == "error", text

@@ -1,4 +1,4 @@
-"""The page of one version, and its files."""
+"""The page of a version, and its files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.http.downloads import blob_response
 from wandb_ckpt.server.pages.facts import METADATA_KEYS, facts_of
-from wandb_ckpt.server.pages.paging import paging
+from wandb_ckpt.server.pages.tables import paging
 from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import artifacts, contents, page_rows
 from wandb_ckpt.server.store.page_rows import CollectionSummary, VersionSummary
@@ -17,12 +17,12 @@ from wandb_ckpt.server.store.page_rows import CollectionSummary, VersionSummary
 __all__ = ["file_download", "version_page", "version_tab"]
 
 _FILES = 200
-# W&B's own tabs of a version that have their content on our one page.
+# The tabs of a version in W&B that are sections of this page.
 _TABS = {"files": "files", "overview": "", "metadata": "metadata", "lineage": "lineage", "usage": "use"}
 
 
 def version_page(visit: Visit) -> Response:
-    """Everything about one version."""
+    """Show a version."""
     collection = visit.find_collection()
     version = visit.find_version(collection, visit.named("version"))
     if collection.type != visit.named("type"):
@@ -48,7 +48,7 @@ def version_page(visit: Visit) -> Response:
 
 
 def version_tab(visit: Visit) -> Response:
-    """W&B's addresses for parts of a version."""
+    """Redirect from the addresses of tabs in W&B."""
     collection = visit.find_collection()
     version = visit.find_version(collection, visit.named("version"))
     if visit.named("tab") not in _TABS:
@@ -58,7 +58,7 @@ def version_tab(visit: Visit) -> Response:
 
 
 def file_download(visit: Visit) -> Response:
-    """The bytes of one file; where it is a reference, there are none here."""
+    """Return the bytes of a file. A reference has none on this server."""
     version = visit.find_version(visit.find_collection(), visit.named("version"))
     file = contents.entry(visit.db, version.artifact_id, visit.named("path"))
     if file is None or file.blob is None:

@@ -1,4 +1,4 @@
-"""Blobs: bytes on disk by their digests, each stored once; one counts only when all of it is safe."""
+"""Bytes on disk, each content once, under its digests. A blob counts only when all of it is on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AHEAD = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """One stored blob: its id (64 hex digits), its length in bytes and its MD5 as W&B writes it (base64)."""
+    """A stored blob: its id (64 hex digits), its size in bytes and its MD5 in base64, as W&B writes it."""
 
     id: str
     size: int
@@ -37,7 +37,7 @@ class Blob:
 
 
 class _Digests:
-    # The MD5 is needed in any case; beside it XXH128 costs nothing, where SHA-256 took a third of an upload's time.
+    # The MD5 is needed in any case. XXH128 costs nothing beside it. SHA-256 took a third of the time of an upload.
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._xxh128 = xxhash.xxh3_128()
@@ -54,7 +54,7 @@ class _Digests:
 
 
 class BlobWriter:
-    """Takes the bytes of one upload, hashing as they come. Made by `Blobs.writer()`."""
+    """Writes and hashes the bytes of one upload. Made by `Blobs.writer()`."""
 
     def __init__(self, folder: Path, file: IO[bytes], path: Path) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class BlobWriter:
         left = memoryview(data)
         self._digests.update(left)
         while left:
-            # At the end of the space a write takes a part, without an error; that comes with the next one.
+            # When the disk is nearly full, a write takes only a part. The next write raises the error.
             count = self._file.write(left)
             left = left[count:]
             self._ahead += count
@@ -77,28 +77,28 @@ class BlobWriter:
             _to_disk(self._file)
 
     def finish(self, *, size: int | None = None, md5: str | None = None) -> Blob:
-        """Check the bytes against what was announced, and keep them for good.
+        """Check the bytes and store them.
 
         Args:
             size: The announced length, if any.
             md5: The announced MD5 in base64, if any.
 
         Raises:
-            BlobMismatchError: They differ; nothing is kept.
+            BlobMismatchError: They differ from what was announced. Nothing is stored.
         """
         blob = self._digests.blob()
         if size is not None and size != blob.size:
-            raise BlobMismatchError(f"{blob.size} bytes arrived, {size} were announced. Upload the file again.")
+            raise BlobMismatchError(f"{blob.size} bytes arrived, but {size} were announced. Upload the file again.")
         if md5 is not None and md5 != blob.md5:
             raise BlobMismatchError(
-                f"The bytes that arrived have the MD5 {blob.md5}, announced was {md5}. Upload the file again."
+                f"The bytes that arrived have the MD5 {blob.md5}, but {md5} was announced. Upload the file again."
             )
         self._keep(self._folder / blob.id[:2] / blob.id)
         return blob
 
     def _keep(self, target: Path) -> None:
         with _lock(self._folder, fcntl.LOCK_SH), contextlib.suppress(FileNotFoundError):
-            # As young as a new one, no sweep takes it before it is referred to.
+            # A sweep leaves young blobs alone until a row refers to them.
             os.utime(target)
             if filecmp.cmp(self._path, target, shallow=False):
                 return
@@ -112,28 +112,28 @@ class BlobWriter:
 
 
 def _to_disk(file: IO[bytes]) -> None:
-    # Linux writes it out while more is arriving, so that the end need not wait for the disk; and takes the memory of
-    # what is written for what comes. A large file fills no memory, of which new pieces can be slower than the disk.
+    # Linux writes to disk while more arrives, so the end does not wait for the disk. It also frees the memory of what
+    # is written. Otherwise a large file would fill the page cache, and new pages can be slower than the disk.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _check_damaged(stored: Path) -> None:
-    # Bytes that the disk has damaged are mended by the next upload. But neither digest withstands an attacker, and
-    # nobody may put other bytes in the place of a file that somebody else has.
+    # The next upload repairs bytes that the disk has damaged. But an attacker can make other bytes with the same
+    # digests, and nobody may replace the file of somebody else.
     digests = _Digests()
     with stored.open("rb") as file:
         while piece := file.read(_PIECE):
             digests.update(memoryview(piece))
     if digests.blob().id == stored.name:
-        raise BlobMismatchError("The server has other bytes with the same MD5 and XXH128; it can't take both.")
+        raise BlobMismatchError("The server has other bytes with the same MD5 and XXH128. It can't store both.")
 
 
 class Blobs:
     """The blobs in one folder.
 
     Args:
-        folder: Made if need be.
+        folder: The folder. It is created if need be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -143,7 +143,7 @@ class Blobs:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[BlobWriter]:
-        """A place for the bytes of one upload; gone again unless `finish()` was called."""
+        """Return the writer of one upload. Without `finish()`, nothing stays."""
         path = self._incoming / secrets.token_hex(16)
         with path.open("xb", buffering=0) as file:
             try:
@@ -158,35 +158,35 @@ class Blobs:
             return writer.finish()
 
     def path(self, blob_id: str) -> Path:
-        """Where the blob's bytes are."""
+        """Return the file of a blob."""
         if not _ID.fullmatch(blob_id):
             raise ValueError(f"{blob_id!r} is not the id of a blob: expected 64 hex digits.")
         return self._folder / blob_id[:2] / blob_id
 
     def has(self, blob_id: str) -> bool:
-        """Whether the blob's bytes are there."""
+        """Return whether the bytes of a blob exist."""
         return self.path(blob_id).is_file()
 
     def read(self, blob_id: str) -> bytes:
-        """All bytes of a small blob."""
+        """Return the bytes of a small blob."""
         return self.path(blob_id).read_bytes()
 
     def all(self) -> Iterator[tuple[str, int]]:
-        """Every stored blob as (id, size)."""
+        """Return all stored blobs as (id, size)."""
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(FileNotFoundError):
                 yield path.name, path.stat().st_size
 
     def remove(self, blob_id: str, *, older_than: float, unless: Callable[[], bool]) -> bool:
-        """Free a blob that was stored so many seconds ago, if no one needs it.
+        """Delete a blob that nothing needs.
 
         Args:
             blob_id: The blob.
-            older_than: Younger ones stay: the row that refers to them may be about to be written.
-            unless: Whether it is needed after all; asked while nobody can store it again.
+            older_than: Seconds. A younger blob stays, because the row that refers to it may not be written yet.
+            unless: Returns whether the blob is needed. Called while nobody can store it again.
 
         Returns:
-            Whether it was freed.
+            Whether it was deleted.
         """
         path = self.path(blob_id)
         with _lock(self._folder, fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
@@ -196,7 +196,7 @@ class Blobs:
         return False
 
     def remove_incoming(self, older_than: float) -> tuple[int, int]:
-        """Remove half-written uploads untouched for so many seconds. Returns how many, and their bytes."""
+        """Delete incomplete uploads that did not change for some seconds. Return their number and size."""
         count = freed = 0
         for path in self._incoming.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -209,7 +209,7 @@ class Blobs:
 
 @contextlib.contextmanager
 def _lock(folder: Path, kind: int) -> Iterator[None]:
-    # Between threads and processes alike: each time the file is opened anew, which is a lock of its own.
+    # Locks out threads as well as processes, because each call opens the file anew.
     with (folder / "lock").open("wb") as file:
         fcntl.flock(file, kind)
         yield

@@ -1,4 +1,4 @@
-"""Manifest: the list of files of a version, as the client uploads it and as it is handed out again. All pure."""
+"""Manifests: the list of files of a version, as the client uploads it and downloads it. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _POLICY = {"storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {"
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """One file of a version.
+    """A file of a version.
 
     Attributes:
-        path: Relative path in the version.
-        digest: Base64 digest of the content, or what stands for it in a reference.
-        size: Bytes; 0 where a reference does not tell.
-        ref: Where the bytes are, if not here.
-        birth_artifact_id: The id of the artifact that brought the content first, if any other did.
-        extra: What the client keeps about a reference.
+        path: The relative path.
+        digest: The base64 digest of the content. A reference may have another text.
+        size: Bytes. 0 if a reference does not tell.
+        ref: The address of the bytes, if they are not here.
+        birth_artifact_id: The id of the artifact that uploaded the content first, if it is another one.
+        extra: What the client stores with a reference.
     """
 
     path: str
@@ -41,7 +41,7 @@ class ManifestEntry:
 
 
 def parse(data: bytes) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
-    """What stands above the files, and the files by path.
+    """Return the fields of a manifest without the files, and the files by path.
 
     Raises:
         InvalidRequestError: It is not a manifest, or a path in it leads out of the folder.
@@ -70,12 +70,12 @@ def _entry(path: str, value: Any) -> ManifestEntry:
         or not isinstance(birth, str | None)
         or not isinstance(extra, dict | None)
     ):
-        raise InvalidRequestError(f"The manifest's entry for {path!r} has a value of a wrong kind.")
+        raise InvalidRequestError(f"The manifest's entry for {path!r} has a value of the wrong type.")
     return ManifestEntry(path, value["digest"], size, ref or None, birth or None, extra)
 
 
 def digest(entries: Iterable[ManifestEntry], algorithm: str) -> str:
-    """The digest of a whole version, as the client computes it."""
+    """Return the digest of a version, as the client computes it."""
     hasher: Any = xxhash.xxh3_128() if algorithm == "MANIFEST_XXH128" else hashlib.md5(usedforsecurity=False)
     hasher.update(b"wandb-artifact-manifest-v1\n")
     for entry in sorted(entries, key=lambda entry: entry.path):
@@ -85,10 +85,10 @@ def digest(entries: Iterable[ManifestEntry], algorithm: str) -> str:
 
 
 def dump(head: Mapping[str, Any], entries: Iterable[ManifestEntry]) -> bytes:
-    """The manifest to hand out.
+    """Return the manifest to download.
 
-    The client also sends `local_path`, which tells every downloader about folders on the uploader's machine, and
-    `skip_cache`. It reads neither back (wandb 0.31), so both are left out.
+    It leaves out `local_path`, which would show folders of the uploading machine, and `skip_cache`. The client sends
+    both, but reads neither (wandb 0.31).
     """
     contents = {entry.path: _dump_entry(entry) for entry in sorted(entries, key=lambda entry: entry.path)}
     return json.dumps({"version": 1, **_POLICY, **head, "contents": contents}, ensure_ascii=False).encode()
