@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -43,7 +43,7 @@ from wandb_ckpt.server.graphql.nodes.project_fields import ArtifactTypeFields, P
 from wandb_ckpt.server.graphql.nodes.query_fields import QueryFields
 from wandb_ckpt.server.graphql.nodes.run_fields import RunFields
 from wandb_ckpt.server.graphql.nodes.user_fields import EntityFields, OrganizationFields, UserFields
-from wandb_ckpt.server.graphql.paging import Listing, connect
+from wandb_ckpt.server.graphql.paging import connect
 from wandb_ckpt.server.store.records import Collection
 
 __all__ = ["FIELDS", "load_schema"]
@@ -101,20 +101,26 @@ def _bind(graphql_type: Any) -> None:
 
 
 def _resolver(fields: type[Fields[Any]], name: str, field: GraphQLField) -> Callable[..., Any]:
-    is_connection = get_named_type(field.type).name.endswith("Connection")
+    is_answered_by_class = hasattr(fields, name)
 
     def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-        page = {key: arguments.pop(key) for key in ("first", "after") if is_connection and key in arguments}
-        if hasattr(fields, name):
+        if is_answered_by_class:
             value = getattr(fields(info.context, source), name)
-            value = value(**arguments) if callable(value) else value
-        else:
-            value = source.get(name) if isinstance(source, Mapping) else getattr(source, name)
-        if name == "id" and isinstance(value, int):
-            return ids.encode(info.parent_type.name, value)
-        return connect(value, **page) if is_connection and isinstance(value, Listing | Sequence) else value
+            return value(**arguments) if callable(value) else value
+        value = source.get(name) if isinstance(source, Mapping) else getattr(source, name)
+        return ids.encode(info.parent_type.name, value) if name == "id" and isinstance(value, int) else value
 
-    return resolve
+    def resolve_page(
+        source: Any,
+        info: GraphQLResolveInfo[Any],
+        first: int | None = None,
+        after: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        found = resolve(source, info, **arguments)
+        return None if found is None else connect(found, first, after)
+
+    return resolve_page if get_named_type(field.type).name.endswith("Connection") else resolve
 
 
 def _mutation(change: Callable[[Context, Mapping[str, Any]], Any]) -> Callable[..., Any]:
