@@ -25,7 +25,7 @@ def _default_data_dir() -> Path:
     show_default="in the user's application folder",
     help="Folder for all data: projects, runs, artifacts.",
 )
-@click.option("--any-key", is_flag=True, help="For tests: accept any key of 40 or more characters, each as a user of its own.")
+@click.option("--any-key", is_flag=True, help="For tests: accept any key of 40 or more characters.")
 @click.option("--gc", is_flag=True, help="Free the space of deleted data, and exit.")
 def command(host: str, port: int, data_dir: Path, any_key: bool, gc: bool) -> None:
     """Run the embedded W&B server on this machine until Ctrl-C.

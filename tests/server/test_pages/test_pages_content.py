@@ -301,6 +301,7 @@ def test_a_type_is_an_address_of_its_project(visitor: httpx.Client, digits: str,
         "/local/digits/nothing",
         "/local/digits/runs/nothing",
         "/local/digits/artifacts/model/nothing",
+        "/local/digits/artifacts/model/run_r1_model/v00",  # as in GraphQL: only v0 is a number
         "/local/digits/artifacts/model/run_r1_model/v99",
         "/local/digits/artifacts/model/run_r1_model/v99999999999999999999999",
         "/local/digits/artifacts/model/run_r1_model/nothing",

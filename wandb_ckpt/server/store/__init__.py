@@ -8,7 +8,7 @@ Functions take the open `Database` first and return frozen records.
 - `projects` (with artifact types), `runs` (with lines and files)
 - `collections` (with memberships, aliases and tags), `artifacts` (with lineage)
 - `contents`: manifests, objects and their parts, files of versions
-- `page_rows`: summaries for the pages; `garbage`: what a sweep removes
+- `user_view`: the rows that one user may see; `page_rows`: summaries for the pages; `garbage`: what a sweep removes
 """
 
 from wandb_ckpt.server.store.database import Database
