@@ -9,7 +9,7 @@ Two virtual cores, calm (load 0.8), 400 MiB, medians of five rounds in MiB/s: MD
 PUT 401, which is about the time of these two one after the other, and the client's upload, which hashes once more,
 285. The first GET after an upload has to read the disk, 377 (a cold `read` of the file 410 and more), the next ones
 1319, as a static-file server's 1239. A page of 1000 of 10,000 versions takes 0.33 s. Before uploads went past the
-parser (`server/direct.py`), PUT took half of what it takes now, at the same load. A file of 2200 MiB, which the
+parser (`server/http/direct.py`), PUT took half of what it takes now, at the same load. A file of 2200 MiB, which the
 client offers in parts, took 28 and 33 s in parts, 8 and 10 s in one.
 """
 
@@ -272,7 +272,7 @@ def _listing(folder: Path, versions: int) -> None:
 
 def _fill(folder: Path, versions: int) -> None:
     """Put versions in through the store: over the protocol it would be the benchmark of another thing."""
-    from wandb_ckpt.server.services import open_services
+    from wandb_ckpt.server.http.services import open_services
     from wandb_ckpt.server.store import accounts, artifacts, collections, projects
 
     with open_services(folder, any_key=True) as services, services.db.atomic():

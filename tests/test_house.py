@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from imports import UNKNOWN, Arrow, arrows
 
 import wandb_ckpt
+from imports import UNKNOWN, Arrow, arrows
 
 PACKAGE = Path(wandb_ckpt.__file__).parent
 

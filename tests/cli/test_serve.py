@@ -82,4 +82,4 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
 def test_gc_says_what_it_freed(tmp_path: Path) -> None:
     """--gc sweeps the data folder and exits."""
     result = CliRunner().invoke(main, ["serve", "--gc", "--data-dir", str(tmp_path / "data")])
-    assert (result.exit_code, result.output[:5]) == (0, "freed")
+    assert (result.exit_code, result.output[:5]) == (0, "Freed")

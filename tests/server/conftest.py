@@ -1,6 +1,5 @@
 """The real client in many hands: helpers that log, fetch and look at the embedded server."""
 
-import base64
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,8 +68,3 @@ def any_key_server(wandb_home: Path) -> Iterator[Any]:
 def new_key() -> str:
     """A key that nobody has used."""
     return uuid.uuid4().hex + uuid.uuid4().hex[:16]
-
-
-def basic(key: str) -> dict[str, str]:
-    """The header that the client sends a key in."""
-    return {"Authorization": "Basic " + base64.b64encode(f"api:{key}".encode()).decode()}

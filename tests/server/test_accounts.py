@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 import web
-from conftest import basic
 
 import wandb_ckpt.server
 from scripts import ran
@@ -49,7 +48,7 @@ def test_the_client_deletes_the_key_that_it_names(server: Any, api: Any) -> None
     assert len(set(names)) == len(names) >= 3
     assert second.startswith(names[-1])
     assert viewer.delete_api_key(names[-1])
-    answers = [web.get(f"{server.url}/", headers=basic(key)).status_code for key in (first, second)]
+    answers = [web.get(f"{server.url}/", headers=web.basic(key)).status_code for key in (first, second)]
     assert answers == [200, 401]
 
 
@@ -118,7 +117,7 @@ def test_storage_regions_of_the_server_for_tests(any_key_server: Any, new_key: s
     query = "mutation ($i: CreateArtifactInput!) { createArtifact(input: $i) { artifact { id } } }"
     wanted = {"artifactTypeName": "model", "artifactCollectionName": "m", "projectName": "p", "digest": "d"}
     ask = {"query": query, "variables": {"i": {**wanted, "storageRegion": region}}}
-    assert answer in web.post(f"{any_key_server.url}/graphql", headers=basic(new_key), json=ask).text
+    assert answer in web.post(f"{any_key_server.url}/graphql", headers=web.basic(new_key), json=ask).text
 
 
 def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx.Client) -> None:
@@ -126,11 +125,11 @@ def test_a_key_can_be_made_and_taken_away(server: Any, graphql: Any, http: httpx
     made = graphql('mutation { generateApiKey(input: {description: "more"}) { apiKey { id name description } } }')
     key = made["generateApiKey"]["apiKey"]
     ask = {"query": "{ viewer { apiKeys { edges { node { id name } } } } }"}
-    listed = web.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).json()
+    listed = web.post(f"{server.url}/graphql", headers=web.basic(key["name"]), json=ask).json()
     nodes = [edge["node"] for edge in listed["data"]["viewer"]["apiKeys"]["edges"]]
     assert {"id": key["id"], "name": key["name"][:8]} in nodes
     graphql("mutation ($i: String!) { deleteApiKey(input: {id: $i}) { success } }", i=key["id"])
-    assert web.post(f"{server.url}/graphql", headers=basic(key["name"]), json=ask).status_code == 401
+    assert web.post(f"{server.url}/graphql", headers=web.basic(key["name"]), json=ask).status_code == 401
 
 
 def test_an_older_client_asks_for_the_servers_version(graphql: Any) -> None:
@@ -158,15 +157,17 @@ def test_serve_tells_the_key_once(tmp_path: Path) -> None:
     assert (told[0].entity, told[0].url.startswith("http://127.0.0.1:")) == ("local", True)
     with Server(tmp_path / "data") as server:
         answer = web.post(
-            f"{server.url}/graphql", headers=basic(told[0].new_api_key or ""), json={"query": "{ viewer { name } }"}
+            f"{server.url}/graphql",
+            headers=web.basic(told[0].new_api_key or ""),
+            json={"query": "{ viewer { name } }"},
         )
     assert answer.json() == {"data": {"viewer": {"name": "local"}}}
 
 
 def test_the_examples_in_docstrings() -> None:
     """Examples in the docstrings of the server do what they say."""
-    assert doctest.testmod(wandb_ckpt.server.thread).attempted > 0
-    assert doctest.testmod(wandb_ckpt.server.thread).failed == 0
+    assert doctest.testmod(wandb_ckpt.server.server).attempted > 0
+    assert doctest.testmod(wandb_ckpt.server.server).failed == 0
 
 
 def test_starting_and_stopping_twice_is_no_error() -> None:

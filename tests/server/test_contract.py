@@ -9,10 +9,22 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, OperationDefinitionNode, parse, validate
 
-from wandb_ckpt.server.binding import load_schema, snake_case
-from wandb_ckpt.server.complexity import check_complexity
-from wandb_ckpt.server.graphql import _MOST_TOKENS
-from wandb_ckpt.server.nodes import accounts, artifacts, collections, files, projects, runs
+from wandb_ckpt.server.graphql.binding import FIELDS, load_schema
+from wandb_ckpt.server.graphql.complexity import check_complexity
+from wandb_ckpt.server.graphql.context import Fields, snake_case
+from wandb_ckpt.server.graphql.endpoint import _MOST_TOKENS
+from wandb_ckpt.server.graphql.files import File
+from wandb_ckpt.server.graphql.paging import Edge
+from wandb_ckpt.server.store.records import (
+    Alias,
+    Artifact,
+    ArtifactType,
+    Collection,
+    Membership,
+    Project,
+    Run,
+    User,
+)
 
 # What this server is not for, by name.
 OUT_OF_SCOPE = {
@@ -83,35 +95,40 @@ def test_fields_in_hand_written_documents_are_known(module: str) -> None:
     assert {(kind, field) for kind, field in roots if field not in known[kind]} == set()
 
 
-NODES = {
-    "User": accounts.UserNode,
-    "Entity": accounts.EntityNode,
-    "Organization": accounts.OrganizationNode,
-    "Project": projects.ProjectNode,
-    "ArtifactType": projects.ArtifactTypeNode,
-    "ArtifactSequence": collections.SequenceNode,
-    "ArtifactPortfolio": collections.PortfolioNode,
-    "ArtifactCollectionMembership": collections.MembershipNode,
-    "ArtifactAlias": collections.AliasNode,
-    "Artifact": artifacts.ArtifactNode,
-    "File": files.FileNode,
-    "Run": runs.RunNode,
+RECORDS = {
+    "User": User,
+    "Entity": User,
+    "Organization": User,
+    "Project": Project,
+    "ArtifactType": ArtifactType,
+    "ArtifactSequence": Collection,
+    "ArtifactPortfolio": Collection,
+    "VersionedArtifactEdge": Edge,
+    "ArtifactCollectionMembership": Membership,
+    "ArtifactAlias": Alias,
+    "Artifact": Artifact,
+    "File": File,
+    "Run": Run,
+    "Query": object,
 }
 
 
-@pytest.mark.parametrize("name", NODES)
+def test_every_type_with_fields_of_its_own_is_checked() -> None:
+    """No class of fields is left out."""
+    assert FIELDS.keys() <= RECORDS.keys()
+
+
+@pytest.mark.parametrize("name", RECORDS)
 def test_every_field_of_a_type_is_answered(name: str) -> None:
-    """The node of a type has an attribute or a method for each of its fields, and methods take their arguments."""
+    """Each field is one of the class or an attribute of the record, and methods take the arguments of their field."""
     graphql_type = load_schema().type_map[name]
     assert isinstance(graphql_type, GraphQLObjectType)
-    node = NODES[name]
-    attributes = set(re.findall(r"self\.(\w+)[^\n]*?(?= =|:)", inspect.getsource(node)))
-    attributes |= set(
-        re.findall(r"(?:= |    )self\.(\w+) = ", "".join(inspect.getsource(each) for each in node.__mro__[:-1]))
-    )
+    fields = FIELDS.get(name, Fields)
     for field_name, field in graphql_type.fields.items():
         attribute = snake_case(field_name)
-        method = getattr(node, attribute, None)
-        assert method is not None or attribute in attributes, f"{name}.{field_name} is not answered"
+        method = getattr(fields, attribute, None)
+        assert hasattr(fields, attribute) or hasattr(RECORDS[name], attribute), f"{name}.{field_name} is not answered"
         if inspect.isfunction(method):
-            assert {snake_case(each) for each in field.args} <= set(inspect.signature(method).parameters)
+            paging = {"first", "after"} if str(field.type).rstrip("!").endswith("Connection") else set()
+            arguments = {snake_case(each) for each in field.args} - paging
+            assert arguments == set(inspect.signature(method).parameters) - {"self"}

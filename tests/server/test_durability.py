@@ -19,7 +19,7 @@ from uploader import GraphQLError, Uploader
 
 from training import stored
 from wandb_ckpt.server import Server, collect_garbage
-from wandb_ckpt.server.blobs import Blobs
+from wandb_ckpt.server.versions.blobs import Blobs
 
 KEY = "durability" * 5
 SCRIPT = """

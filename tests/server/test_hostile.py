@@ -11,13 +11,12 @@ from typing import Any
 import httpx
 import pytest
 import web
-from conftest import basic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uploader import GraphQLError, Uploader, md5
 
 from wandb_ckpt.server import PortInUseError, Server
-from wandb_ckpt.server.hosts import is_allowed
+from wandb_ckpt.server.http.hosts import is_allowed
 
 COLLECTION_NAMES = ["m", "../x", "a/b", "<script>alert(1)</script>", "\x00", "ü", ".", "..", "a" * 300]
 
@@ -129,8 +128,8 @@ def test_without_a_key_nothing_is_answered(server: Any, start_run: Any) -> None:
         ):
             for headers in (
                 {},
-                basic("x" * 64),
-                basic("short"),
+                web.basic("x" * 64),
+                web.basic("short"),
                 {"Authorization": "Basic !!!"},
                 {"Authorization": "Basic \u00e9\u00e9".encode("latin-1")},
                 {"Authorization": "x"},
@@ -457,7 +456,7 @@ def test_no_address_makes_the_server_fail(
     """Whatever the address, method and body are, the answer is no 5xx."""
     port = httpx.URL(server.url).port
     headers = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body))}
-    headers |= basic(server.api_key) if with_key else {}
+    headers |= web.basic(server.api_key) if with_key else {}
     head = f"{method} /{'/'.join(parts)}{query} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
     with socket.create_connection(("127.0.0.1", port)) as line:
         line.sendall(head.encode() + b"\r\n" + body)
@@ -576,7 +575,7 @@ def test_no_header_makes_the_server_fail(
 ) -> None:
     """Whatever a header says, at an address that has something to answer, the answer is no 5xx."""
     address = data.draw(st.sampled_from(addresses))
-    key = basic(server.api_key)["Authorization"] if with_key else ""
+    key = web.basic(server.api_key)["Authorization"] if with_key else ""
     lines = [f"{method} {address} HTTP/1.1", "Host: localhost", "Connection: close", f"{header}: {value}"]
     lines += [f"Authorization: {key}"] if key else []
     body = "0" if header == "Transfer-Encoding" else ""

@@ -67,7 +67,7 @@ def test_parts_are_put_together_over_a_restart(tmp_path: Path, port: int) -> Non
             first, *others = (each["uploadUrl"] for each in node["uploadMultipartUrls"]["uploadUrlParts"])
             etags.append(web.put(first, content=PARTS[0]).headers["etag"])
             assert web.put(others[0], content=b"wrong").status_code == 400
-            with pytest.raises(GraphQLError, match="missing are"):
+            with pytest.raises(GraphQLError, match="Missing parts"):
                 complete(uploader, artifact["id"], node, [etags[0]] * 100, "Complete")
     with Server(tmp_path / "data", port=port) as server:
         collect_garbage(tmp_path / "data", blob_seconds=0)

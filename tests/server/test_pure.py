@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_ckpt.server import filters, history, ids, json_text, manifest, names
-from wandb_ckpt.server.binding import snake_case
-from wandb_ckpt.server.console import parse_line
+from wandb_ckpt.server import ids, json_text, names, run_lines
 from wandb_ckpt.server.errors import InvalidRequestError, NotFoundError
-from wandb_ckpt.server.paging import connect_all
-from wandb_ckpt.server.signing import Signer
+from wandb_ckpt.server.graphql import filters
+from wandb_ckpt.server.graphql.context import snake_case
+from wandb_ckpt.server.graphql.paging import connect
+from wandb_ckpt.server.http.addresses import Signer
+from wandb_ckpt.server.run_lines import parse_console_line
+from wandb_ckpt.server.versions import manifest
 
 THING: dict[str, Any] = {"name": "run-7", "n": 3, "f": 0.5, "tags": ["a", "b"], "none": None, "flag": True}
 
@@ -100,7 +102,7 @@ def test_pages_cover_a_list_once(length: int, size: int) -> None:
     """Going from page to page gives every thing once, in order, and ends."""
     things, seen, after = list(range(length)), [], None
     while True:
-        page = connect_all(things, first=size, after=after)
+        page = connect(things, first=size, after=after)
         assert page.total_count == length
         seen += [edge.node for edge in page.edges]
         after = page.page_info.end_cursor
@@ -115,7 +117,7 @@ def test_pages_cover_a_list_once(length: int, size: int) -> None:
 def test_a_foreign_cursor_is_an_error(cursor: str) -> None:
     """A cursor that was not given out here says so."""
     with pytest.raises(InvalidRequestError, match="not a cursor"):
-        connect_all([1], after=cursor)
+        connect([1], after=cursor)
 
 
 @given(st.sampled_from(["Artifact", "Run", "ArtifactCollectionMembership"]), st.integers(0, 10**17))
@@ -196,7 +198,7 @@ def test_a_manifest_does_not_tell_the_uploaders_folders() -> None:
 @given(st.lists(st.integers(), max_size=50), st.none() | st.integers(-1, 60))
 def test_samples_are_spread(rows: list[int], samples: int | None) -> None:
     """At most so many rows are picked, in order, with the first and the last."""
-    picked = history.sampled(rows, samples)
+    picked = run_lines.sampled(rows, samples)
     assert len(picked) == (len(rows) if samples is None else max(0, min(samples, len(rows))))
     if len(picked) > 1:
         assert (picked[0], picked[-1]) == (rows[0], rows[-1])
@@ -204,22 +206,22 @@ def test_samples_are_spread(rows: list[int], samples: int | None) -> None:
 
 def test_console_lines_are_taken_apart() -> None:
     """Time, level and text of a line are found; a line of another form is all text."""
-    line = parse_line(0, "ERROR 2026-11-22T00:23:37.601095 boom\n")
+    line = parse_console_line(0, "ERROR 2026-11-22T00:23:37.601095 boom\n")
     assert (line["level"], line["timestamp"], line["line"]) == ("error", "2026-11-22T00:23:37.601095", "boom\n")
-    assert parse_line(1, "2026-11-22T00:23:37.601095 hello")["line"] == "hello"
-    assert parse_line(2, "plain")["line"] == "plain"
+    assert parse_console_line(1, "2026-11-22T00:23:37.601095 hello")["line"] == "hello"
+    assert parse_console_line(2, "plain")["line"] == "plain"
 
 
 def test_a_signature_ends() -> None:
     """A proof holds for its text and purpose until its time is over."""
     signer = Signer(b"secret")
     expires, signature = signer.sign("GET", "a", 60)
-    assert signer.holds("GET", "a", str(expires), signature)
-    assert not signer.holds("PUT", "a", str(expires), signature)
-    assert not signer.holds("GET", "b", str(expires), signature)
-    assert not Signer(b"other").holds("GET", "a", str(expires), signature)
+    assert signer.is_valid("GET", "a", str(expires), signature)
+    assert not signer.is_valid("PUT", "a", str(expires), signature)
+    assert not signer.is_valid("GET", "b", str(expires), signature)
+    assert not Signer(b"other").is_valid("GET", "a", str(expires), signature)
     expires, signature = signer.sign("GET", "a", -1)
-    assert not signer.holds("GET", "a", str(expires), signature)
+    assert not signer.is_valid("GET", "a", str(expires), signature)
 
 
 def test_answers_are_valid_json() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scripts import ran
-from wandb_ckpt.server.run_state import shown_state
 from wandb_ckpt.server.store.records import now
+from wandb_ckpt.server.store.runs import shown_state
 
 
 def test_metrics_summary_and_config_can_be_read_back(start_run: Any, api: Any) -> None:

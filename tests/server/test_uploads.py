@@ -54,7 +54,7 @@ class Line:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server of the test's own, which waits for running requests as long as a busy machine needs."""
-    monkeypatch.setattr("wandb_ckpt.server.thread._STOP_SECONDS", 250)
+    monkeypatch.setattr("wandb_ckpt.server.server._STOP_SECONDS", 250)
     with Server(tmp_path / "data") as server:
         yield server
         assert server.unhandled == ()

@@ -1,4 +1,4 @@
-"""App: the route table and the lifespan, nothing else."""
+"""The application: the table of routes, and the answers to errors."""
 
 # ruff: noqa: ARG001 (Starlette calls with these arguments)
 from __future__ import annotations
@@ -13,12 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from wandb_ckpt.server import file_stream, graphql, pages, storage
-from wandb_ckpt.server.binding import load_schema
+from wandb_ckpt.server import pages
 from wandb_ckpt.server.errors import ServerError
-from wandb_ckpt.server.hosts import HostCheck
-from wandb_ckpt.server.services import Services, services_of
-from wandb_ckpt.server.unhandled import UnhandledRequest
+from wandb_ckpt.server.graphql import endpoint as graphql
+from wandb_ckpt.server.graphql.binding import load_schema
+from wandb_ckpt.server.http import downloads, file_stream, uploads
+from wandb_ckpt.server.http.hosts import HostCheck
+from wandb_ckpt.server.http.services import Services, services_of
 
 __all__ = ["create_app"]
 
@@ -27,19 +28,19 @@ _V2 = "/artifactsV2/{region}/{entity}/{project}/{collection}"
 
 
 def create_app(services: Services, host: str) -> Starlette:
-    """The application over open services, for a server that listens on `host`."""
+    """Return the application for open services and a server that listens on `host`."""
     load_schema()
     app = Starlette(
         routes=[
             Route("/graphql", graphql.endpoint, methods=["POST"]),
             Route("/files/{entity}/{project}/{run}/file_stream", file_stream.endpoint, methods=["POST"]),
-            Route("/storage/{path:path}", storage.put, methods=["PUT"]),
-            Route("/storage/{path:path}", storage.get, methods=["GET"]),
-            Route(_V2 + "/{artifact}/{birth}/{digest}/{name:path}", storage.artifacts_v2),
-            Route(_V2 + "/{birth}/{digest}/{name:path}", storage.artifacts_v2),
+            Route("/storage/{path:path}", uploads.put, methods=["PUT"]),
+            Route("/storage/{path:path}", downloads.get, methods=["GET"]),
+            Route(_V2 + "/{artifact}/{birth}/{digest}/{name:path}", downloads.get_by_digest),
+            Route(_V2 + "/{birth}/{digest}/{name:path}", downloads.get_by_digest),
             Route("/healthz", _healthy),
             Route("/ready", _healthy),
-            # The client's telemetry asks here whether it is wanted; 404 is the answer that silences it.
+            # The telemetry of the client asks here whether it is wanted. 404 turns it off.
             Mount("/sdk/otel", routes=[]),
             *pages.routes,
             Route("/{path:path}", _not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
@@ -59,9 +60,9 @@ async def _not_found(request: Request) -> Response:
     if pages.wants_page(request):
         return pages.error_page(request, 404, "There is no such page.")
     place = f"{request.method} {request.url.path}"
-    # A browser asks for this and that by itself; a client with a key knows what it wants.
+    # Browsers ask for various files by themselves. A client with a key means what it asks for.
     if request.method != "GET" or "authorization" in request.headers:
-        services_of(request).unhandled.add(UnhandledRequest(place, "no such route"))
+        services_of(request).unhandled.add(place, "no such route")
     return JSONResponse({"errors": [{"message": f"This server does not know {place}."}]}, 404)
 
 
@@ -72,7 +73,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _disk_failed(request: Request, error: Exception) -> Response:
-    # 507 is an answer that the client tries again after: the disk may have room by then.
+    # The client tries again after 507. The disk may have room by then.
     _log.error("%s %s failed: %s", request.method, request.url.path, error)
     return JSONResponse({"errors": [{"message": f"The server can't write: {error}."}]}, 507)
 

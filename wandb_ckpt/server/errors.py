@@ -1,4 +1,4 @@
-"""What can go wrong in the embedded server, each on the built-in error it is a kind of."""
+"""The errors of the embedded server. Each is also a built-in error."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ __all__ = [
 
 
 class ServerError(Exception):
-    """An error of the embedded server. `status` is the HTTP status that it maps to.
+    """An error of the embedded server, with its HTTP status.
 
-    In a GraphQL answer most errors travel with status 200 in `errors`, because the client then shows
-    their message as it is instead of the raw JSON.
+    A GraphQL answer with an error usually has status 200, because the client then shows the message and not the JSON.
     """
 
     status = 500
 
 
 class NotFoundError(ServerError, LookupError):
-    """Something that a request names does not exist, or is another user's."""
+    """Something does not exist, or belongs to another user."""
 
     status = 404
 
 
 class InvalidRequestError(ServerError, ValueError):
-    """A request carries a value that is not allowed."""
+    """A request has a value that is not allowed."""
 
     status = 400
 
@@ -44,26 +43,26 @@ class UnauthorizedError(ServerError, PermissionError):
 
 
 class ForbiddenError(ServerError, PermissionError):
-    """A request is for something that its user may not touch, or its signature does not hold."""
+    """The user may not do this, or the signature of an address is not valid."""
 
     status = 403
 
 
 class ConflictError(ServerError, ValueError):
-    """A request contradicts what is already there, for example a version under another type."""
+    """A request contradicts existing data, for example with another artifact type."""
 
     status = 409
 
 
 class BlobMismatchError(ServerError, ValueError):
-    """Uploaded bytes are not the announced ones: length or digest differ. They were thrown away."""
+    """The length or digest of uploaded bytes is not the announced one. The bytes are discarded."""
 
     status = 400
 
 
 class PortInUseError(ServerError, OSError):
-    """The server can't listen where it was asked to."""
+    """The server can't listen at its address."""
 
 
 class DataFolderError(ServerError, RuntimeError):
-    """The data folder can't be used: made by a newer version, or not writable."""
+    """The data folder can't be used: it is not writable, or a newer version of this package wrote it."""

@@ -1,4 +1,4 @@
-"""Ids: opaque texts for rows, "Artifact" 12 as "QXJ0aWZhY3Q6MTI=".
+"""Ids of rows as opaque texts: "Artifact" 12 as "QXJ0aWZhY3Q6MTI=".
 
 Always canonical, padded Base64 without a slash: the client turns artifact ids into bytes and hex and back for its
 `wandb-artifact://` references, and puts them into paths.
@@ -15,24 +15,24 @@ __all__ = ["decode", "decode_any", "encode"]
 
 
 def encode(kind: str, number: int) -> str:
-    """The id of a row."""
+    """Return the id of a row."""
     return base64.b64encode(f"{kind}:{number}".encode()).decode()
 
 
 def decode(kind: str, text: str) -> int:
-    """The row's number again.
+    """Return the row id in an id.
 
     Raises:
-        NotFoundError: It is not the id of such a thing.
+        NotFoundError: It is not an id of this kind.
     """
     found, number = decode_any(text)
     if found != kind:
-        raise NotFoundError(f"{text!r} is not the id of a thing of kind {kind}.")
+        raise NotFoundError(f"{text!r} is not the id of a {kind}.")
     return number
 
 
 def decode_any(text: str) -> tuple[str, int]:
-    """Kind and number of an id.
+    """Return the kind and the row id in an id.
 
     Raises:
         NotFoundError: It is not an id of this server.

@@ -1,4 +1,4 @@
-"""JSON text: read from clients and written to them."""
+"""JSON as clients send it, and as they get it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]", re.ASCII)
 
 
 def load(data: bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: It is not JSON, is nested too deeply, or has half a character in it.
+        ValueError: It is not JSON, is nested too deeply, or has half of a surrogate pair.
     """
     try:
         value = json.loads(data)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if _SURROGATE.search(data):
-        # Half a character can be written in JSON, but nowhere else: not in the database, not in an address.
+        # Half of a surrogate pair can be written in JSON, but not in the database or in an address.
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 def dump(value: Any) -> bytes:
-    """The value as JSON; NaN and the infinities, which are none, as null."""
+    """Return a value as JSON. NaN and infinities, which JSON does not have, become null."""
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Names: which ones projects, runs, collections, aliases, tags and files may have. All pure checks."""
+"""Rules for the names of projects, runs, collections, aliases, tags and files. Pure."""
 
 from __future__ import annotations
 
@@ -21,77 +21,64 @@ _COLLECTION = re.compile(r"[\w\-.]{1,128}")
 _TYPE = re.compile(r"[-\w](?:[-.\w ]*[-.\w])?")
 _TAG = re.compile(r"[-\w]+([ ]+[-\w]+)*")
 _VERSION = re.compile(r"v(0|[1-9][0-9]{0,17})", re.ASCII)
-_PROJECT_FORBIDDEN = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
+_NOT_IN_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
+_NOT_IN_ALIAS = re.compile(r"[/:\x00-\x1f\x7f]")
 
 
 def check_project_name(name: str) -> str:
-    """The name, if a project may have it."""
-    if not 1 <= len(name) <= 128 or _PROJECT_FORBIDDEN.search(name) or name in {".", ".."}:
-        raise InvalidRequestError(
-            f"Invalid project name {_short(name)}: expected 1 to 128 characters without / \\ # ? % : and controls."
-        )
-    return name
+    """Return the name of a project, if it is valid."""
+    return _check(
+        "project name", name, _is_project_name(name), "1 to 128 characters without / \\ # ? % : and controls"
+    )
 
 
 def check_run_name(name: str) -> str:
-    """The name, if a run may have it as its id."""
-    if not 1 <= len(name) <= 128 or _PROJECT_FORBIDDEN.search(name) or name in {".", ".."}:
-        raise InvalidRequestError(
-            f"Invalid run id {_short(name)}: expected 1 to 128 characters without / \\ # ? % : and controls."
-        )
-    return name
+    """Return the id of a run, if it is valid."""
+    return _check("run id", name, _is_project_name(name), "1 to 128 characters without / \\ # ? % : and controls")
+
+
+def _is_project_name(name: str) -> bool:
+    return 1 <= len(name) <= 128 and not _NOT_IN_PROJECT.search(name) and name not in {".", ".."}
 
 
 def check_collection_name(name: str) -> str:
-    """The name, if an artifact may have it."""
-    if not _COLLECTION.fullmatch(name) or name in {".", ".."}:
-        raise InvalidRequestError(
-            f"Invalid artifact name {_short(name)}: expected 1 to 128 letters, digits, dashes, underscores and dots."
-        )
-    return name
+    """Return the name of an artifact, if it is valid."""
+    is_valid = bool(_COLLECTION.fullmatch(name)) and name not in {".", ".."}
+    return _check("artifact name", name, is_valid, "1 to 128 letters, digits, dashes, underscores and dots")
 
 
 def check_type_name(name: str) -> str:
-    """The name, if an artifact type may have it."""
-    if not 1 <= len(name) <= 128 or not _TYPE.fullmatch(name):
-        raise InvalidRequestError(
-            f"Invalid artifact type {_short(name)}: expected 1 to 128 letters, digits, dashes, dots and spaces."
-        )
-    return name
+    """Return the name of an artifact type, if it is valid."""
+    is_valid = 1 <= len(name) <= 128 and bool(_TYPE.fullmatch(name))
+    return _check("artifact type", name, is_valid, "1 to 128 letters, digits, dashes, dots and spaces")
 
 
 def check_alias(alias: str) -> str:
-    """The alias, if a version may have it."""
-    if not 1 <= len(alias) <= 128 or re.search(r"[/:\x00-\x1f\x7f]", alias):
-        raise InvalidRequestError(
-            f"Invalid alias {_short(alias)}: expected 1 to 128 characters without slash and colon."
-        )
-    return alias
+    """Return an alias, if it is valid."""
+    is_valid = 1 <= len(alias) <= 128 and not _NOT_IN_ALIAS.search(alias)
+    return _check("alias", alias, is_valid, "1 to 128 characters without slash and colon")
 
 
 def check_tag(tag: str) -> str:
-    """The tag, if a version or collection may have it."""
-    if not 1 <= len(tag) <= 128 or not _TAG.fullmatch(tag):
-        raise InvalidRequestError(
-            f"Invalid tag {_short(tag)}: expected 1 to 128 letters, digits, dashes, underscores, and spaces between."
-        )
-    return tag
+    """Return a tag of a version or collection, if it is valid."""
+    is_valid = 1 <= len(tag) <= 128 and bool(_TAG.fullmatch(tag))
+    return _check("tag", tag, is_valid, "1 to 128 letters, digits, dashes, underscores, and spaces between them")
 
 
 def check_file_path(path: str) -> str:
-    """The path, if a file in an artifact or of a run may have it: relative, and never upwards."""
+    """Return the path of a file of an artifact or run, if it is valid: relative, and without `..`."""
     parts = re.split(r"[/\\]", path)
-    if not 1 <= len(path) <= 4096 or ".." in parts or parts[0] == "" or "\x00" in path:
-        raise InvalidRequestError(
-            f"Invalid file path {_short(path)}: expected a relative path that stays within the folder."
-        )
-    return path
+    is_valid = 1 <= len(path) <= 4096 and ".." not in parts and parts[0] != "" and "\x00" not in path
+    return _check("file path", path, is_valid, "a relative path that stays in its folder")
+
+
+def _check(kind: str, text: str, is_valid: bool, expected: str) -> str:
+    if not is_valid:
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise InvalidRequestError(f"Invalid {kind} {shown!r}: expected {expected}.")
+    return text
 
 
 def version_number(name: str) -> int | None:
-    """N if the name is `vN`."""
+    """Return N if the name is `vN`."""
     return int(name[1:]) if _VERSION.fullmatch(name) else None
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")

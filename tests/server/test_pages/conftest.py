@@ -13,10 +13,10 @@ import httpx
 import pytest
 import web
 
-from wandb_ckpt.server.services import Services, open_services
+from wandb_ckpt.server.http.services import Services, open_services
+from wandb_ckpt.server.server import Server
 from wandb_ckpt.server.store import accounts, artifacts, collections, contents, projects, runs
 from wandb_ckpt.server.store.records import Artifact, Collection, Run
-from wandb_ckpt.server.thread import Server
 
 
 class Shelf:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wandb_ckpt.server.thread import Server
+from wandb_ckpt.server.server import Server
 
 from .conftest import Shelf, checkpoint
 
@@ -136,7 +136,7 @@ def test_a_wrong_key_says_so_in_the_form(browser: Browser) -> None:
     browser.click(".logout button")
     browser.until(lambda driver: driver.find_element("id", "key").send_keys("wrong") or True)
     browser.click("button.main")
-    browser.until(lambda driver: "does not know that key" in driver.find_element("css selector", "[role=alert]").text)
+    browser.until(lambda driver: "does not know this key" in driver.find_element("css selector", "[role=alert]").text)
     assert browser.run("document.activeElement.id") == "key"
 
 
@@ -236,7 +236,7 @@ def test_a_download_arrives_whole(browser: Browser, tmp_path: Path) -> None:
 
 def test_every_text_stands_out_from_its_background() -> None:
     """Each pair of colours has the contrast of WCAG AA (4.5), in dark and in light."""
-    css = files("wandb_ckpt.server").joinpath("static/pages.css").read_text()
+    css = files("wandb_ckpt.server.pages").joinpath("static/pages.css").read_text()
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(blocks) == 2
     pairs = [

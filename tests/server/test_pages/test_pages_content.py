@@ -52,7 +52,7 @@ def test_home_leads_to_projects_and_they_to_models_and_runs(visitor: httpx.Clien
 
 def test_an_empty_server_says_how_to_begin() -> None:
     """The first page of a new server shows the line that points wandb at it."""
-    from wandb_ckpt.server.thread import Server
+    from wandb_ckpt.server.server import Server
 
     with Server() as server:
         page = web.get(server.url, auth=("api", server.api_key))
@@ -301,6 +301,7 @@ def test_a_type_is_an_address_of_its_project(visitor: httpx.Client, digits: str,
         "/local/digits/nothing",
         "/local/digits/runs/nothing",
         "/local/digits/artifacts/model/nothing",
+        "/local/digits/artifacts/model/run_r1_model/v00",  # as in GraphQL: only v0 is a number
         "/local/digits/artifacts/model/run_r1_model/v99",
         "/local/digits/artifacts/model/run_r1_model/v99999999999999999999999",
         "/local/digits/artifacts/model/run_r1_model/nothing",
@@ -316,7 +317,7 @@ def test_what_is_not_there_is_a_friendly_404(visitor: httpx.Client, digits: str,
     answer = visitor.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
-    assert "Nothing here" in answer.text
+    assert "Not found" in answer.text
     assert 'href="/"' in answer.text
 
 
@@ -328,7 +329,7 @@ def test_a_failure_is_a_friendly_500(visitor: httpx.Client, shelf: Shelf, caplog
         shelf.db.run("UPDATE artifacts SET metadata = '{damaged' WHERE id = ?", version)
     answer = visitor.get("/local/digits/artifacts/model/broken/v0")
     assert answer.status_code == 500
-    assert "The server failed" in answer.text
+    assert "Server error" in answer.text
     assert "damaged" not in answer.text
     while "JSONDecodeError" not in caplog.text:  # the log is written behind the answer
         time.sleep(0.05)

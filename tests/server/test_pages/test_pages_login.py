@@ -6,7 +6,7 @@ import httpx
 import pytest
 import web
 
-from wandb_ckpt.server.thread import Server
+from wandb_ckpt.server.server import Server
 
 PAGES = ["/", "/local", "/local/digits", "/local/digits/runs/r1", "/local/digits/artifacts/model/m"]
 PAGES += [f"{PAGES[-1]}/v0", f"{PAGES[-1]}/compare?a=v0&b=v1", f"{PAGES[-1]}/v0/files/model.keras"]
@@ -42,7 +42,7 @@ def test_a_wrong_key_is_refused_with_the_form_again(stranger: httpx.Client, key:
     """Whatever is sent as a key, the answer is 401, says why, and does not repeat it."""
     answer = stranger.post("/login", data={"key": key, "next": "/local"})
     assert answer.status_code == 401
-    assert "does not know that key" in answer.text
+    assert "does not know this key" in answer.text
     assert 'name="next" value="/local"' in answer.text
     assert "<script>" not in answer.text
     assert "set-cookie" not in answer.headers

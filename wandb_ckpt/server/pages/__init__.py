@@ -1,12 +1,12 @@
-"""The HTML pages of the embedded server, for people with a browser: made here, no JavaScript needed.
+"""The HTML pages of the embedded server. They work without JavaScript.
 
-`routes` goes last into the app's route table, because `/<entity>/<project>` matches much. A page for an
-error on any other URL is made by `error_page()`.
+`routes` comes last in the table of routes, because `/<entity>/<project>` matches many paths. `error_page()` makes the
+page for an error at any other URL.
 """
 
 from __future__ import annotations
 
-from wandb_ckpt.server.pages.errors import error_page, wants_page
+from wandb_ckpt.server.pages.error_page import error_page, wants_page
 from wandb_ckpt.server.pages.routes import routes
 
 __all__ = ["error_page", "routes", "wants_page"]

@@ -1,4 +1,4 @@
-"""Assets: the stylesheet, the script and the icon of the pages."""
+"""The stylesheet, the script and the icon of the pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file; the digest is the beginning of its SHA-256."""
+    """A file. The digest is the beginning of its SHA-256."""
 
     content: bytes
     media_type: str
@@ -32,19 +32,19 @@ class Asset:
 
 @functools.cache
 def asset(name: str) -> Asset:
-    """The asset of that name.
+    """Return the asset with a name.
 
     Raises:
         NotFoundError: There is none.
     """
     if name not in _TYPES:
         raise NotFoundError("There is no such file.")
-    content = files("wandb_ckpt.server").joinpath("static", name).read_bytes()
+    content = files(__package__).joinpath("static", name).read_bytes()
     return Asset(content, _TYPES[name], hashlib.sha256(content).hexdigest()[:16])
 
 
 def serve_asset(request: Request) -> Response:
-    """Answer with the asset named in the URL. With its digest in the URL it may be kept for ever."""
+    """Return the asset that the URL names. If the URL has its digest, browsers may cache it for ever."""
     found = asset(request.path_params["name"])
     is_pinned = request.query_params.get("v") == found.digest
     etag = f'"{found.digest}"'
@@ -59,6 +59,6 @@ def serve_asset(request: Request) -> Response:
 
 
 def serve_icon(request: Request) -> Response:
-    """Answer browsers that ask for an icon without having seen a page."""
+    """Return the icon to browsers that ask for it without a page."""
     request.path_params["name"] = "icon.svg"
     return serve_asset(request)

@@ -1,4 +1,4 @@
-"""What differs between two versions: metadata and files. Pure."""
+"""Compares the metadata and the files of two versions. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandb_ckpt.server.pages.formats import MISSING, finite, pretty, signed
-from wandb_ckpt.server.store.overview import FileSummary
+from wandb_ckpt.server.store.records import Entry
 
 __all__ = ["FileRow", "MetadataRow", "flat", "same_and_different_files", "same_and_different_metadata"]
 
@@ -16,7 +16,7 @@ _DEEPEST = 4
 
 @dataclass(frozen=True, slots=True)
 class MetadataRow:
-    """One key of either metadata, as text; `delta` is the second number less the first."""
+    """A key of the metadata, with its values as text. `delta` is the second number minus the first."""
 
     key: str
     a: str
@@ -26,7 +26,7 @@ class MetadataRow:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One path of either version. `change` is added, removed, changed or same."""
+    """A path in one or both versions. `change` is added, removed, changed or same."""
 
     path: str
     change: str
@@ -35,14 +35,14 @@ class FileRow:
 
     @property
     def delta(self) -> int:
-        """How many bytes more the second version has."""
+        """The second size minus the first, in bytes."""
         return (self.b_size or 0) - (self.a_size or 0)
 
 
 def same_and_different_metadata(
     a: Mapping[str, Any], b: Mapping[str, Any]
 ) -> tuple[list[MetadataRow], list[MetadataRow]]:
-    """The keys whose values are the same, and those whose values differ or that only one of them has."""
+    """Return the keys with the same value, and the keys whose values differ or that only one side has."""
     left, right = flat(a), flat(b)
     same: list[MetadataRow] = []
     different: list[MetadataRow] = []
@@ -53,10 +53,8 @@ def same_and_different_metadata(
     return same, different
 
 
-def same_and_different_files(
-    a: Sequence[FileSummary], b: Sequence[FileSummary]
-) -> tuple[list[FileRow], list[FileRow]]:
-    """The paths with the same content, and those that were added, removed or changed from a to b."""
+def same_and_different_files(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[FileRow], list[FileRow]]:
+    """Return the paths with the same content, and the paths that were added, removed or changed from a to b."""
     left, right = ({file.path: file for file in files} for files in (a, b))
     same: list[FileRow] = []
     different: list[FileRow] = []
@@ -67,7 +65,7 @@ def same_and_different_files(
 
 
 def flat(metadata: Mapping[str, Any], prefix: str = "", depth: int = 1) -> dict[str, Any]:
-    """The metadata with nested keys joined by dots.
+    """Return metadata with nested keys joined by dots.
 
     >>> flat({"a": 1, "logs": {"loss": 0.5}})
     {'a': 1, 'logs.loss': 0.5}
@@ -95,7 +93,7 @@ def _delta(a: Any, b: Any) -> str:
     return "" if left is None or right is None or left == right else signed(right - left)
 
 
-def _file_row(path: str, a: FileSummary | None, b: FileSummary | None) -> FileRow:
+def _file_row(path: str, a: Entry | None, b: Entry | None) -> FileRow:
     if a is None or b is None:
         change = "added" if a is None else "removed"
     else:

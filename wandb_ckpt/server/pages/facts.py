@@ -1,4 +1,4 @@
-"""Facts: what a version's metadata says about its checkpoint. Anyone may have written it, so all is checked."""
+"""What the metadata of a version says about its checkpoint. Anyone may have written it, so everything is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wandb_ckpt.server.pages.formats import finite
 
 __all__ = ["METADATA_KEYS", "Facts", "facts_of"]
 
-# Shown above the other metadata, in this order.
+# Shown before the other metadata, in this order.
 METADATA_KEYS = (
     "monitor", "mode", "value", "best", "epoch", "batch", "step",
     "format", "file", "path", "keras_version", "backend", "saved_at",
@@ -19,16 +19,16 @@ METADATA_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one checkpoint; None where the metadata does not say it in the expected form.
+    """What is known about a checkpoint. None if the metadata does not have it in the expected form.
 
     Attributes:
-        monitor: Name of the monitored quantity.
-        mode: Which of its values are better.
-        value: Its value when the checkpoint was saved.
-        best: Its best value up to then.
+        monitor: The name of the monitored value.
+        mode: Whether lower or higher values are better.
+        value: The value of this checkpoint.
+        best: The best value so far.
         epoch: Zero-based, as in the aliases.
-        batch: Zero-based; None at the end of an epoch.
-        metrics: All that was logged at that moment and is a number.
+        batch: Zero-based. None at the end of an epoch.
+        metrics: All logged values that are numbers.
     """
 
     monitor: str | None
@@ -41,7 +41,7 @@ class Facts:
 
 
 def facts_of(metadata: Mapping[str, Any]) -> Facts:
-    """Read the metadata of a version."""
+    """Return the facts in the metadata of a version."""
     monitor, mode = metadata.get("monitor"), metadata.get("mode")
     return Facts(
         monitor=monitor if isinstance(monitor, str) and monitor else None,

@@ -1,4 +1,4 @@
-"""Values as text for people: numbers, sizes, ages, JSON."""
+"""Formats values for users: numbers, sizes, ages, JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 MISSING = "–"
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _AGES = (("year", 31_557_600), ("month", 2_629_800), ("day", 86_400), ("hour", 3_600), ("min", 60))
-# What would reorder or hide the text around it, or can't be sent as UTF-8. Tab and newline stay.
+# Characters that reorder or hide other text, or can't be sent as UTF-8. Tab and newline stay.
 _UNSEEN = dict.fromkeys(
     chain(
         range(9), (11, 12), range(14, 32), (127,), range(0x202A, 0x202F), range(0x2066, 0x206A), range(0xD800, 0xE000)
@@ -37,7 +37,7 @@ _UNSEEN = dict.fromkeys(
 
 
 def visible(text: str) -> str:
-    r"""The text with every character replaced that hides or reorders others, and every lone surrogate.
+    r"""Replace the characters that hide or reorder other text, and lone surrogates.
 
     >>> visible("a\u202egpj.exe")
     'a�gpj.exe'
@@ -46,7 +46,7 @@ def visible(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number with up to five significant digits; integers whole.
+    """Return a number with up to five significant digits, or a whole integer.
 
     >>> number(0.123456), number(12), number(1234567.0), number(None)
     ('0.12346', '12', '1234567', '–')
@@ -59,7 +59,7 @@ def number(value: float | None) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with its thousands set apart.
+    """Return an integer with separators of thousands.
 
     >>> count(10000)
     '10,000'
@@ -68,7 +68,7 @@ def count(value: int) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign.
+    """Return a difference with its sign.
 
     >>> signed(0.25), signed(-3), signed(0)
     ('+0.25', '−3', '±0')
@@ -77,7 +77,7 @@ def signed(value: float) -> str:
 
 
 def size(amount: int) -> str:
-    """A number of bytes.
+    """Return a size in bytes with its unit.
 
     >>> size(999), size(23_403), size(2_500_000_000)
     ('999 B', '23.4 kB', '2.5 GB')
@@ -92,7 +92,7 @@ def size(amount: int) -> str:
 
 
 def age(time: str, now: datetime.datetime | None = None) -> str:
-    """How long ago a time of the store was.
+    """Return how long ago a time of the store was.
 
     >>> age("2026-01-01T00:00:00Z", datetime.datetime(2026, 1, 3, tzinfo=datetime.UTC))
     '2 days ago'
@@ -105,7 +105,7 @@ def age(time: str, now: datetime.datetime | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its largest unit.
+    """Return a length of time in its largest unit.
 
     >>> duration(45), duration(90), duration(7200)
     ('45 s', '1 min', '2 hours')
@@ -118,7 +118,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(time: str) -> str:
-    """A time of the store, exact, for people.
+    """Return a time of the store in full.
 
     >>> moment("2026-01-01T07:08:09Z")
     '2026-01-01 07:08:09 UTC'
@@ -128,7 +128,7 @@ def moment(time: str) -> str:
 
 
 def later(time: str, seconds: int) -> str:
-    """The moment that comes so long after a time of the store.
+    """Return the time some seconds after a time of the store.
 
     >>> later("2026-01-01T07:08:09Z", 86_400), later("2026-01-01T07:08:09Z", 2**62)
     ('2026-01-02 07:08:09 UTC', 'the year 10000 and later')
@@ -143,15 +143,15 @@ def later(time: str, seconds: int) -> str:
 
 
 def pretty(value: Any) -> str:
-    """A value from JSON as indented JSON, in the order in which it was written."""
+    """Return a value as indented JSON, in its order."""
     try:
         return json.dumps(value, indent=2, ensure_ascii=False)
     except RecursionError:
-        return "nested too deeply to be shown"
+        return "nested too deeply to show"
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, cut with a mark if it is longer.
+    """Return a text. A longer one is cut and ends with "…".
 
     >>> shortened("abcdef", 4)
     'abc…'
@@ -168,12 +168,12 @@ def _parsed(time: str) -> datetime.datetime | None:
 
 
 def finite(value: Any) -> float | None:
-    """The value if it is a finite number that can be drawn, else None.
+    """Return the value if it is a finite number that can be drawn, else None.
 
     >>> finite(1), finite(True), finite("1"), finite(float("nan")), finite(10**400)
     (1, None, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # Differences of larger ones would not be finite.
+    # The difference of larger numbers may not be finite.
     return value if abs(value) < 1e300 and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Markdown of other people as harmless HTML."""
+"""Renders Markdown that anyone may have written as safe HTML."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SCHEMES = frozenset({"http", "https", "mailto"})
 
 
 def markdown(text: str | None) -> Markup:
-    """A description as HTML: CommonMark and tables, no raw HTML, no pictures, links to the web and mail only."""
+    """Return a description as HTML: CommonMark and tables, no raw HTML, no images, only web and mail links."""
     if not text:
         return Markup()
-    # Parsing takes longer than linear time, so what is too long for a description is not parsed.
+    # The time of parsing grows faster than the text, so very long texts are cut.
     cut = "\n\n…" if len(text) > _LONGEST else ""
     return Markup(_parser().render(visible(text[:_LONGEST]) + cut))  # noqa: S704  what comes out is escaped
 
 
 @functools.cache
 def _parser() -> MarkdownIt:
-    # Pictures would have to come from elsewhere, which the pages' policy forbids; what is left is a link.
+    # The content security policy forbids images of other sites. Without the rule, an image becomes a link.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    # Its documented way to restrict links.
+    # The documented way to restrict links.
     parser.validateLink = _is_harmless  # type: ignore[method-assign]
     parser.core.ruler.push("page", _fit_into_page)
     parser.add_render_rule("table_open", _open_table)
@@ -53,7 +53,7 @@ def _fit_into_page(state: Any) -> None:
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
-        # Columns are aligned by a style attribute, which the pages' policy forbids.
+        # Columns are aligned by a style attribute, which the content security policy forbids.
         if "right" in str(token.attrs.pop("style", "")):
             token.attrSet("class", "right")
         for inline in token.children or ():

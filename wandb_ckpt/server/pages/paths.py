@@ -1,4 +1,4 @@
-"""Paths: where each page is, the same as on W&B's own site."""
+"""The paths of the pages. They are the same as on W&B."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ class Paths:
     """Makes the paths of pages.
 
     Attributes:
-        root: What comes before each path when the server runs below a prefix, for example "/wandb".
+        root: The prefix of all paths if the server runs below one, for example "/wandb".
     """
 
     root: str = ""
 
     def home(self) -> str:
-        """The first page."""
+        """Return the path of the first page."""
         return f"{self.root}/"
 
     def entity(self, entity: str) -> str:
-        """All projects of an entity."""
+        """Return the path of the projects of an entity."""
         return self._join(entity)
 
     def project(self, entity: str, project: str) -> str:
-        """The models and runs of a project."""
+        """Return the path of a project."""
         return self._join(entity, project)
 
     def run(self, entity: str, project: str, run: str) -> str:
-        """One run by its id."""
+        """Return the path of a run."""
         return self._join(entity, project, "runs", run)
 
     def model(self, entity: str, project: str, kind: str, name: str) -> str:
-        """All versions of one collection."""
+        """Return the path of a collection."""
         return self._join(entity, project, "artifacts", kind, name)
 
     def version(self, entity: str, project: str, kind: str, name: str, version: str) -> str:
-        """One version, by `vN` or alias."""
+        """Return the path of a version, by `vN` or alias."""
         return self._join(entity, project, "artifacts", kind, name, version)
 
     def file(self, entity: str, project: str, kind: str, name: str, version: str, path: str) -> str:
-        """The bytes of one file of a version."""
+        """Return the path to download a file of a version."""
         return f"{self.version(entity, project, kind, name, version)}/files/{quote(path)}"
 
     def compare(self, entity: str, project: str, kind: str, name: str, a: str, b: str) -> str:
-        """Two versions side by side."""
+        """Return the path of the comparison of two versions."""
         return f"{self._join(entity, project, 'artifacts', kind, name, 'compare')}?{urlencode({'a': a, 'b': b})}"
 
     def login(self) -> str:
-        """Where the login form is sent."""
+        """Return the path of the login form."""
         return f"{self.root}/login"
 
     def logout(self) -> str:
-        """Where the logout button is sent."""
+        """Return the path of the logout button."""
         return f"{self.root}/logout"
 
     def static(self, name: str, digest: str) -> str:
-        """A stylesheet, script or icon; the digest makes it a new address when its content changes."""
+        """Return the path of a stylesheet, script or icon. A new digest makes browsers fetch it again."""
         return f"{self.root}/static/{name}?v={digest}"
 
     def _join(self, *segments: str) -> str:
@@ -69,7 +69,7 @@ class Paths:
 
 
 def local_path(text: str, default: str) -> str:
-    r"""The text if it leads to a page of this server, else the default.
+    r"""Return the text if it is the path of a page of this server, else the default.
 
     >>> local_path("/a/b?c=1", "/"), local_path("//evil.example", "/"), local_path("/\\evil.example", "/")
     ('/a/b?c=1', '/', '/')
@@ -85,11 +85,11 @@ def local_path(text: str, default: str) -> str:
 
 
 def get_command(ref: str) -> str:
-    """The line that fetches a version with the wandb command line."""
+    """Return the command that downloads a version."""
     return f"wandb artifact get {shlex.quote(ref)}"
 
 
 def restore_line(ref: str) -> str:
-    """The line that loads a version into a model."""
-    # A JSON string is a Python string too.
+    """Return the Python line that loads a version into a model."""
+    # A JSON string is also a Python string.
     return f"wandb_ckpt.restore(model, {json.dumps(ref, ensure_ascii=False)})"

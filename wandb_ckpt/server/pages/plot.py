@@ -1,4 +1,4 @@
-"""The plot of a monitored value over versions: pure geometry; a template draws it as SVG."""
+"""The plot of a monitored value: the geometry, which a template draws as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wandb_ckpt.server.pages.formats import number
 __all__ = ["NARROW", "WIDE", "Dot", "Frame", "Plot", "Point", "Tick", "best_of", "plot", "thinned", "ticks"]
 
 
-# What is closer together than this can't be told apart in floating point once it is divided into pixels.
+# In floating point, a smaller range can't be divided into pixels.
 _SMALLEST_RANGE = 1e-290
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One version's value; None where it is missing."""
+    """The value of a version, or None."""
 
     version: int
     value: float | None
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How large a plot is, in pixels, and how many columns it has for its points."""
+    """The size of a plot in pixels, and its number of columns for points."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ NARROW = Frame(340, 220, 60)
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One mark of an axis: where, and what it says."""
+    """A tick of an axis: its position and label."""
 
     at: float
     label: str
@@ -52,7 +52,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One drawn version."""
+    """A version in the plot."""
 
     x: float
     y: float
@@ -63,7 +63,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot, ready to be drawn. `line` is the `d` of an SVG path; it has a gap where values are missing."""
+    """A plot that is ready to be drawn. `line` is the `d` of an SVG path, with gaps where values are missing."""
 
     frame: Frame
     line: str
@@ -75,12 +75,12 @@ class Plot:
 
 
 def plot(points: Sequence[Point], best: int | None, frame: Frame = WIDE) -> Plot | None:
-    """Lay out the points, which are in the order of their versions; None if no value is known.
+    """Return the plot of points, which are ordered by version. None if there is no value.
 
     Args:
-        points: One for each version.
-        best: The version to mark.
-        frame: The size.
+        points: One point for each version.
+        best: The version to highlight.
+        frame: The size of the plot.
     """
     known = [point.value for point in points if point.value is not None]
     if not known:
@@ -101,11 +101,11 @@ def plot(points: Sequence[Point], best: int | None, frame: Frame = WIDE) -> Plot
 
 
 def best_of(points: Sequence[Point], mode: Any) -> int | None:
-    """The version with the best value, the earliest of equals; None if no value is known, or which is better.
+    """Return the version with the best value, the first of equals. None if there is no value or no mode.
 
     Args:
-        points: One for each version.
-        mode: "min" or "max"; anything else counts as not known.
+        points: One point for each version.
+        mode: "min" or "max". Anything else is no mode.
     """
     known = [point for point in points if point.value is not None]
     if not known or mode not in ("min", "max"):
@@ -114,10 +114,10 @@ def best_of(points: Sequence[Point], mode: Any) -> int | None:
 
 
 def thinned(points: Sequence[Point], columns: int, keep: int | None = None) -> list[Point]:
-    """So many points that they can be told apart, with every peak and dip of the full row still there.
+    """Leave out points that are too close to see, but no peak and no dip.
 
-    The row is cut into columns; of each the first smallest and the first largest value stay, or its first
-    point if none of its values is known. The first, the last and the version `keep` stay in any case.
+    The points are divided into columns. Each column keeps its smallest and its largest value, or its first point if
+    it has no value. The first point, the last point and the version `keep` always stay.
     """
     if len(points) <= 2 * columns:
         return list(points)
@@ -132,7 +132,7 @@ def thinned(points: Sequence[Point], columns: int, keep: int | None = None) -> l
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers from low to high, at most so many (and at least one wherever there is a round one).
+    """Return round numbers from low to high, about `most` of them.
 
     >>> ticks(0.0, 1.0, 5)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -148,7 +148,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 class _Scale:
-    """Maps values to pixels; a range of one value is widened so that it lies in the middle."""
+    """Maps values to pixels. A single value lies in the middle."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         if high - low < _SMALLEST_RANGE:

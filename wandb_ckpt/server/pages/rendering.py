@@ -1,4 +1,4 @@
-"""Rendering: a template and what it shows become an HTML response with the headers that all pages have."""
+"""Renders templates as HTML responses, with the headers of all pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cache-Control": "private, no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Not no-referrer: browsers would then send "Origin: null" with the login form.
+    # With no-referrer, browsers would send "Origin: null" with the login form.
     "Referrer-Policy": "same-origin",
     "Vary": "Cookie, Authorization",
     "X-Content-Type-Options": "nosniff",
@@ -34,13 +34,13 @@ _HEADERS = {
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """One page.
+    """Return a page.
 
     Args:
-        request: What it answers.
-        template: The name of the template's file.
+        request: The request.
+        template: The file name of the template.
         status: The HTTP status.
-        context: What the template shows. `user` is the one who is logged in, or None.
+        context: The variables of the template. `user` is the user who is logged in, or None.
     """
     paths = paths_of(request)
     html = _environment().get_template(template).render(to=paths, asset_path=_asset_path(paths), **context)
@@ -48,7 +48,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 
 
 def paths_of(request: Request) -> Paths:
-    """Where the pages are for this request."""
+    """Return the paths of the pages for a request."""
     return Paths(request.scope.get("root_path", ""))
 
 
@@ -59,7 +59,7 @@ def _asset_path(paths: Paths) -> Any:
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("wandb_ckpt.server"),
+        loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -78,5 +78,5 @@ def _environment() -> Environment:
 
 
 def _finalize(value: Any) -> Any:
-    # Everything a template puts out passes here, before it is escaped: no page can forget it.
+    # All output of templates passes here before it is escaped, so no page can forget it.
     return value if isinstance(value, Markup) or not isinstance(value, str) else formats.visible(value)

@@ -1,23 +1,23 @@
-"""The route table of the pages: the addresses that the wandb client prints and W&B's own site has."""
+"""The routes of the pages. They are the addresses that the wandb client prints and W&B has."""
 
 from __future__ import annotations
 
 from starlette.routing import Route
 
 from wandb_ckpt.server.pages.assets import serve_asset, serve_icon
-from wandb_ckpt.server.pages.compare import compare_page
-from wandb_ckpt.server.pages.errors import FRIENDLY_ERRORS
-from wandb_ckpt.server.pages.login import login_routes
-from wandb_ckpt.server.pages.models import model_page, registry_entry
-from wandb_ckpt.server.pages.projects import (
+from wandb_ckpt.server.pages.compare_page import compare_page
+from wandb_ckpt.server.pages.error_page import FRIENDLY_ERRORS
+from wandb_ckpt.server.pages.login_page import login_routes
+from wandb_ckpt.server.pages.model_page import model_page, registry_entry
+from wandb_ckpt.server.pages.project_page import (
     entity_page,
     entity_projects,
     home_page,
     project_page,
     project_tab,
 )
-from wandb_ckpt.server.pages.runs import run_page, run_tab
-from wandb_ckpt.server.pages.version import file_download, version_page, version_tab
+from wandb_ckpt.server.pages.run_page import run_page, run_tab
+from wandb_ckpt.server.pages.version_page import file_download, version_page, version_tab
 from wandb_ckpt.server.pages.visits import page_route
 
 __all__ = ["routes"]

@@ -3,80 +3,47 @@
 from __future__ import annotations
 
 from wandb_ckpt.server.store.database import Database
-from wandb_ckpt.server.store.records import ApiKey, User, now, optional, record
+from wandb_ckpt.server.store.records import ApiKey, User, now
 
-__all__ = [
-    "add_key",
-    "get_or_create_user",
-    "has_key",
-    "keys",
-    "remove_key",
-    "user",
-    "user_named",
-    "user_of_key",
-    "users_like",
-]
-
-
-def has_key(db: Database, description: str) -> bool:
-    """Whether there is a key with that description."""
-    return db.value("SELECT 1 FROM api_keys WHERE description = ? LIMIT 1", description) is not None
+__all__ = ["add_key", "get_or_create_user", "has_key", "keys", "remove_key", "user", "user_of_key"]
 
 
 def get_or_create_user(db: Database, name: str) -> User:
-    """The user of that name, made on demand."""
+    """Return the user with a name. Create it if need be."""
     with db.atomic():
-        db.run("INSERT OR IGNORE INTO users (name, created_at) VALUES (?, ?)", name, now())
-        found = user_named(db, name)
-    assert found is not None
-    return found
+        if known := db.first(User, "SELECT * FROM users WHERE name = ?", name):
+            return known
+        return db.insert(User, "INSERT INTO users (name, created_at) VALUES (?, ?) RETURNING *", name, now())
 
 
 def user(db: Database, user_id: int) -> User | None:
-    """The user (and entity) with that id."""
-    row = db.row("SELECT * FROM users WHERE id = ?", user_id)
-    return optional(User, row)
-
-
-def user_named(db: Database, name: str) -> User | None:
-    """The user (and entity) of that name."""
-    row = db.row("SELECT * FROM users WHERE name = ?", name)
-    return optional(User, row)
-
-
-def users_like(db: Database, part: str) -> list[User]:
-    """Users whose name contains the text."""
-    return [record(User, row) for row in db.rows("SELECT * FROM users WHERE instr(name, ?) > 0", part)]
-
-
-def add_key(db: Database, user_id: int, name: str, digest: str, description: str | None) -> int:
-    """Let a key in, given as its digest, under a name. Returns the id of its row."""
-    with db.atomic():
-        return db.insert(
-            "INSERT INTO api_keys (user_id, name, digest, description, created_at) VALUES (?, ?, ?, ?, ?)",
-            user_id,
-            name,
-            digest,
-            description,
-            now(),
-        )
-
-
-def remove_key(db: Database, user_id: int, key_id: int) -> bool:
-    """Let a key in no more. False if the user has no such key."""
-    with db.atomic(durable=True):
-        return db.run("DELETE FROM api_keys WHERE id = ? AND user_id = ?", key_id, user_id) > 0
+    """Return the user (and entity) with an id."""
+    return db.first(User, "SELECT * FROM users WHERE id = ?", user_id)
 
 
 def user_of_key(db: Database, digest: str) -> User | None:
-    """Whose key it is, given its digest."""
-    row = db.row(
-        "SELECT users.* FROM users JOIN api_keys ON api_keys.user_id = users.id WHERE api_keys.digest = ?",
-        digest,
-    )
-    return optional(User, row)
+    """Return the user whose API key has this digest."""
+    sql = "SELECT users.* FROM users JOIN api_keys ON api_keys.user_id = users.id WHERE api_keys.digest = ?"
+    return db.first(User, sql, digest)
+
+
+def has_key(db: Database, description: str) -> bool:
+    """Return whether there is a key with this description."""
+    return db.value("SELECT 1 FROM api_keys WHERE description = ? LIMIT 1", description) is not None
 
 
 def keys(db: Database, user_id: int) -> list[ApiKey]:
-    """The keys of one user, oldest first."""
-    return [record(ApiKey, row) for row in db.rows("SELECT * FROM api_keys WHERE user_id = ? ORDER BY id", user_id)]
+    """Return the keys of a user, oldest first."""
+    return db.all(ApiKey, "SELECT * FROM api_keys WHERE user_id = ? ORDER BY id", user_id)
+
+
+def add_key(db: Database, user_id: int, name: str, digest: str, description: str | None) -> ApiKey:
+    """Add an API key, given by its digest."""
+    sql = "INSERT INTO api_keys (user_id, name, digest, description, created_at) VALUES (?, ?, ?, ?, ?) RETURNING *"
+    return db.insert(ApiKey, sql, user_id, name, digest, description, now())
+
+
+def remove_key(db: Database, user_id: int, key_id: int) -> bool:
+    """Remove an API key. Return False if the user has no such key."""
+    with db.atomic(durable=True):
+        return db.run("DELETE FROM api_keys WHERE id = ? AND user_id = ?", key_id, user_id) > 0

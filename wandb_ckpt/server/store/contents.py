@@ -1,28 +1,32 @@
-"""Contents: manifests, the objects that uploads bring, and the entries of committed versions."""
+"""The contents of artifacts: uploaded manifests, objects and their parts, and the entries of versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from wandb_ckpt.server.store.database import Database
-from wandb_ckpt.server.store.records import Entry, Manifest, StoredObject, optional, record
+from wandb_ckpt.server.store.records import Entry, Manifest, Part, StoredObject
 
 __all__ = [
     "NewEntry",
     "add_entries",
     "announce_object",
+    "announce_parts",
     "claim",
     "count_entries",
     "create_manifest",
     "entries",
     "entry",
     "find_object",
-    "full_manifest",
+    "forget_parts",
     "manifest",
     "manifests",
+    "part",
+    "parts",
     "set_manifest_blob",
     "set_manifest_digest",
     "set_object_blob",
+    "set_part_blob",
     "stored_in_sequence",
     "stored_object",
 ]
@@ -31,121 +35,123 @@ NewEntry = tuple[str, str, int, int | None, str | None]
 """path, digest, size, object id, reference"""
 
 
+# Manifests
+
+
 def manifest(db: Database, manifest_id: int) -> Manifest | None:
-    """The manifest with that id."""
-    return optional(Manifest, db.row("SELECT * FROM manifests WHERE id = ?", manifest_id))
+    """Return the manifest with an id."""
+    return db.first(Manifest, "SELECT * FROM manifests WHERE id = ?", manifest_id)
 
 
 def manifests(db: Database, artifact_id: int) -> list[Manifest]:
-    """The manifests of an artifact, oldest first."""
-    rows = db.rows("SELECT * FROM manifests WHERE artifact_id = ? ORDER BY id", artifact_id)
-    return [record(Manifest, row) for row in rows]
-
-
-def full_manifest(db: Database, artifact_id: int) -> Manifest | None:
-    """The FULL manifest of an artifact; there is at most one."""
-    row = db.row("SELECT * FROM manifests WHERE artifact_id = ? AND type = 'FULL' LIMIT 1", artifact_id)
-    return optional(Manifest, row)
+    """Return the manifests of an artifact, oldest first. At most one of them is FULL."""
+    return db.all(Manifest, "SELECT * FROM manifests WHERE artifact_id = ? ORDER BY id", artifact_id)
 
 
 def create_manifest(
     db: Database, artifact_id: int, base_artifact_id: int | None, kind: str, name: str, digest: str
 ) -> Manifest:
-    """A manifest that is yet to be uploaded."""
-    with db.atomic():
-        manifest_id = db.insert(
-            "INSERT INTO manifests (artifact_id, base_artifact_id, type, name, digest) VALUES (?, ?, ?, ?, ?)",
-            artifact_id,
-            base_artifact_id,
-            kind,
-            name,
-            digest,
-        )
-    return Manifest(manifest_id, artifact_id, base_artifact_id, kind, name, digest, None)
+    """Announce a manifest that will be uploaded."""
+    sql = (
+        "INSERT INTO manifests (artifact_id, base_artifact_id, type, name, digest) VALUES (?, ?, ?, ?, ?) RETURNING *"
+    )
+    return db.insert(Manifest, sql, artifact_id, base_artifact_id, kind, name, digest)
 
 
 def set_manifest_digest(db: Database, manifest_id: int, digest: str, base_artifact_id: int | None) -> None:
-    """Announce the content that is going to be uploaded; an earlier upload of other content is forgotten."""
-    with db.atomic():
-        db.run(
-            "UPDATE manifests SET blob = CASE WHEN digest = ? THEN blob END, digest = ?, "
-            "base_artifact_id = coalesce(?, base_artifact_id) WHERE id = ?",
-            digest,
-            digest,
-            base_artifact_id,
-            manifest_id,
-        )
+    """Announce the content that will be uploaded. An earlier upload of other content is forgotten."""
+    sql = (
+        "UPDATE manifests SET blob = CASE WHEN digest = ? THEN blob END, digest = ?, "
+        "base_artifact_id = coalesce(?, base_artifact_id) WHERE id = ?"
+    )
+    db.run(sql, digest, digest, base_artifact_id, manifest_id)
 
 
 def set_manifest_blob(db: Database, manifest_id: int, blob: str) -> None:
-    """The manifest was uploaded."""
-    with db.atomic():
-        db.run("UPDATE manifests SET blob = ? WHERE id = ?", blob, manifest_id)
+    """Note that a manifest was uploaded."""
+    db.run("UPDATE manifests SET blob = ? WHERE id = ?", blob, manifest_id)
 
 
 # Objects
 
 
 def stored_object(db: Database, artifact_id: int, digest: str) -> StoredObject | None:
-    """The object that an artifact brought, or announced, by its digest."""
-    row = db.row("SELECT * FROM objects WHERE artifact_id = ? AND digest = ?", artifact_id, digest)
-    return optional(StoredObject, row)
+    """Return the object that an artifact uploaded or announced, by its digest."""
+    return db.first(StoredObject, "SELECT * FROM objects WHERE artifact_id = ? AND digest = ?", artifact_id, digest)
 
 
 def find_object(db: Database, object_id: int) -> StoredObject | None:
-    """The object with that id."""
-    return optional(StoredObject, db.row("SELECT * FROM objects WHERE id = ?", object_id))
+    """Return the object with an id."""
+    return db.first(StoredObject, "SELECT * FROM objects WHERE id = ?", object_id)
 
 
 def stored_in_sequence(db: Database, collection_id: int, digest: str, md5: str) -> StoredObject | None:
-    """An uploaded object of the same sequence with the same content."""
-    row = db.row(
+    """Return an uploaded object of the same sequence with the same content."""
+    sql = (
         "SELECT * FROM objects WHERE collection_id = ? AND digest = ? AND md5 = ? AND blob IS NOT NULL "
-        "ORDER BY id LIMIT 1",
-        collection_id,
-        digest,
-        md5,
+        "ORDER BY id LIMIT 1"
     )
-    return optional(StoredObject, row)
+    return db.first(StoredObject, sql, collection_id, digest, md5)
 
 
 def announce_object(db: Database, artifact_id: int, collection_id: int, digest: str, md5: str) -> StoredObject:
-    """An object that is going to be uploaded."""
+    """Announce an object that will be uploaded."""
     with db.atomic():
-        db.run(
-            "INSERT OR IGNORE INTO objects (artifact_id, collection_id, digest, md5) VALUES (?, ?, ?, ?)",
-            artifact_id,
-            collection_id,
-            digest,
-            md5,
-        )
-        announced = stored_object(db, artifact_id, digest)
-    assert announced is not None
-    return announced
+        if known := stored_object(db, artifact_id, digest):
+            return known
+        sql = "INSERT INTO objects (artifact_id, collection_id, digest, md5) VALUES (?, ?, ?, ?) RETURNING *"
+        return db.insert(StoredObject, sql, artifact_id, collection_id, digest, md5)
 
 
 def claim(db: Database, artifact_id: int, object_id: int) -> None:
-    """An unfinished artifact is going to refer to the object: no sweep may take it until then."""
-    with db.atomic():
-        db.run("INSERT OR IGNORE INTO claims (artifact_id, object_id) VALUES (?, ?)", artifact_id, object_id)
+    """Keep an object from being swept while an artifact that needs it is unfinished."""
+    db.run("INSERT OR IGNORE INTO claims (artifact_id, object_id) VALUES (?, ?)", artifact_id, object_id)
 
 
 def set_object_blob(db: Database, object_id: int, blob: str | None, size: int | None) -> None:
-    """The object was uploaded; or, with None, its bytes were found to be lost."""
-    with db.atomic():
-        db.run("UPDATE objects SET blob = ?, size = ? WHERE id = ?", blob, size, object_id)
+    """Note that an object was uploaded or, with None, that its bytes are lost."""
+    db.run("UPDATE objects SET blob = ?, size = ? WHERE id = ?", blob, size, object_id)
 
 
-# Entries
+# Parts of objects
+
+
+def announce_parts(db: Database, object_id: int, new: Iterable[tuple[int, str]]) -> None:
+    """Announce parts (number, MD5) that will be uploaded. Uploaded parts with the same content are kept."""
+    sql = (
+        "INSERT INTO parts (object_id, number, md5) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "blob = CASE WHEN md5 = excluded.md5 THEN blob END, md5 = excluded.md5"
+    )
+    db.run_many(sql, [(object_id, number, md5) for number, md5 in new])
+
+
+def part(db: Database, object_id: int, number: int) -> Part | None:
+    """Return one part of an object."""
+    return db.first(Part, "SELECT * FROM parts WHERE object_id = ? AND number = ?", object_id, number)
+
+
+def parts(db: Database, object_id: int) -> list[Part]:
+    """Return the parts of an object in order."""
+    return db.all(Part, "SELECT * FROM parts WHERE object_id = ? ORDER BY number", object_id)
+
+
+def set_part_blob(db: Database, object_id: int, number: int, blob: str, size: int) -> None:
+    """Note that a part was uploaded."""
+    db.run("UPDATE parts SET blob = ?, size = ? WHERE object_id = ? AND number = ?", blob, size, object_id, number)
+
+
+def forget_parts(db: Database, object_id: int) -> None:
+    """Delete the parts of an object."""
+    db.run("DELETE FROM parts WHERE object_id = ?", object_id)
+
+
+# Entries of versions
 
 
 def add_entries(db: Database, artifact_id: int, new: Iterable[NewEntry]) -> None:
-    """The files of an artifact that is being committed."""
-    with db.atomic():
-        db.run_many(
-            "INSERT INTO entries (artifact_id, path, digest, size, object_id, ref) VALUES (?, ?, ?, ?, ?, ?)",
-            [(artifact_id, *values) for values in new],
-        )
+    """Add the files of an artifact that is being committed."""
+    sql = "INSERT INTO entries (artifact_id, path, digest, size, object_id, ref) VALUES (?, ?, ?, ?, ?, ?)"
+    db.run_many(sql, [(artifact_id, *values) for values in new])
 
 
 _ENTRY = """
@@ -155,22 +161,21 @@ _ENTRY = """
 
 
 def entry(db: Database, artifact_id: int, path: str) -> Entry | None:
-    """One file of a version by its path."""
-    return optional(Entry, db.row(f"{_ENTRY} AND e.path = ?", artifact_id, path))
+    """Return one file of a version by path."""
+    return db.first(Entry, f"{_ENTRY} AND e.path = ?", artifact_id, path)
 
 
 def entries(
     db: Database, artifact_id: int, paths: Sequence[str] | None = None, limit: int = -1, offset: int = 0
 ) -> list[Entry]:
-    """The files of a version in order of their paths; only the given ones, if any are."""
+    """Return the files of a version, ordered by path. Only the given paths, if there are any."""
     if paths:
         found = [entry(db, artifact_id, path) for path in sorted(set(paths))]
         return [each for each in found if each][offset : offset + limit if limit >= 0 else None]
-    rows = db.rows(f"{_ENTRY} ORDER BY e.path LIMIT ? OFFSET ?", artifact_id, limit, offset)
-    return [record(Entry, row) for row in rows]
+    return db.all(Entry, f"{_ENTRY} ORDER BY e.path LIMIT ? OFFSET ?", artifact_id, limit, offset)
 
 
 def count_entries(db: Database, artifact_id: int) -> int:
-    """How many files a version has."""
+    """Return how many files a version has."""
     count: int = db.value("SELECT count(*) FROM entries WHERE artifact_id = ?", artifact_id)
     return count

@@ -1,4 +1,4 @@
-"""Database: the connections to one SQLite file, and its transactions."""
+"""The connections to one SQLite file, and its transactions."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wandb_ckpt.server.store.migrations import migrate
+from wandb_ckpt.server.store.records import record
 
 __all__ = ["Database", "Value"]
 
 Value = str | int | float | bytes | None
 _BUSY_SECONDS = 30.0
+_Record = TypeVar("_Record")
 
 
 class _Held:
-    """One thread's connection. Closes itself with its thread (Python 3.13 warns of those left open)."""
+    """The connection of one thread. It is closed when the thread ends: Python 3.13 warns of connections left open."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -30,10 +32,13 @@ class _Held:
 
 
 class Database:
-    """Gives every thread its own connection to the SQLite file at `path`, in WAL mode.
+    """An SQLite file in WAL mode, with one connection for each thread.
 
-    Reads never wait. Writes go through `atomic()`, one at a time within the process; other processes (a
-    sweep from the command line) are waited for by SQLite's own lock.
+    Reads never wait. Writes happen in transactions, one at a time: threads wait for each other here, processes (such
+    as a sweep from the command line) by SQLite's own lock. A write outside `atomic()` is a transaction of its own.
+
+    Args:
+        path: The file. It is created or migrated if need be.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,47 +56,45 @@ class Database:
         return held
 
     def rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
-        """All rows of one query."""
+        """Return all rows of a query."""
         return self._held().connection.execute(sql, values).fetchall()
 
-    def row(self, sql: str, *values: Value) -> sqlite3.Row | None:
-        """The first row of one query, if there is one."""
-        row: sqlite3.Row | None = self._held().connection.execute(sql, values).fetchone()
-        return row
-
     def value(self, sql: str, *values: Value) -> Any:
-        """The first column of the first row, or None."""
-        row = self.row(sql, *values)
+        """Return the first column of the first row, or None if there is no row."""
+        row = self._held().connection.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
-    def run(self, sql: str, *values: Value) -> int:
-        """Write; only inside `atomic()`. Returns the number of rows changed."""
-        return self._writer().execute(sql, values).rowcount
+    def all(self, kind: type[_Record], sql: str, *values: Value) -> list[_Record]:
+        """Return all rows of a query as records of one kind."""
+        return [record(kind, row) for row in self.rows(sql, *values)]
 
-    def insert(self, sql: str, *values: Value) -> int:
-        """Write one new row; only inside `atomic()`. Returns its id."""
-        rowid = self._writer().execute(sql, values).lastrowid
-        assert rowid is not None
-        return rowid
+    def first(self, kind: type[_Record], sql: str, *values: Value) -> _Record | None:
+        """Return the first row of a query as a record, or None if there is no row."""
+        row = self._held().connection.execute(sql, values).fetchone()
+        return None if row is None else record(kind, row)
+
+    def insert(self, kind: type[_Record], sql: str, *values: Value) -> _Record:
+        """Write a row with `INSERT … RETURNING *` and return it as a record."""
+        with self.atomic():
+            return self.all(kind, sql, *values)[0]
+
+    def run(self, sql: str, *values: Value) -> int:
+        """Write, and return the number of changed rows."""
+        with self.atomic():
+            return self._held().connection.execute(sql, values).rowcount
 
     def run_many(self, sql: str, values: Iterable[tuple[Value, ...]]) -> None:
-        """Write many rows; only inside `atomic()`."""
-        self._writer().executemany(sql, values)
-
-    def _writer(self) -> sqlite3.Connection:
-        held = self._held()
-        if not held.depth:
-            raise RuntimeError("write outside a transaction: use `with database.atomic():`")
-        return held.connection
+        """Run one writing statement for each tuple of values."""
+        with self.atomic():
+            self._held().connection.executemany(sql, values)
 
     @contextlib.contextmanager
     def atomic(self, *, durable: bool = False) -> Iterator[None]:
-        """One write transaction; nested calls join it. All of it is kept, or with an error nothing.
+        """Run the block in one write transaction. An error undoes all of it. Nested blocks join the outer one.
 
         Args:
-            durable: Wait until the disk has it, so that even a power cut loses nothing. Without it a
-                power cut may take back the last moments (never a part of a transaction); the death of
-                this process takes back nothing in either case.
+            durable: Wait until the data is on disk. Without it, a power cut may undo the last transactions, but
+                never a part of one. The end of this process undoes nothing in either case.
         """
         with self._writing:
             held = self._held()
@@ -113,7 +116,7 @@ class Database:
                 held.depth = 0
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close the connections of all threads."""
         for held in list(self._all):
             held.connection.close()
         self._local = threading.local()

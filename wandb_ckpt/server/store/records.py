@@ -1,10 +1,11 @@
-"""The frozen records that leave the store. Times are UTC in RFC 3339 with seconds, sizes are bytes."""
+"""The frozen records that the store returns. Times are UTC in RFC 3339 with seconds, sizes are bytes."""
 
 from __future__ import annotations
 
 import datetime
 import sqlite3
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 __all__ = [
@@ -24,8 +25,8 @@ __all__ = [
     "Tag",
     "User",
     "now",
-    "optional",
     "record",
+    "timestamp",
 ]
 
 _Record = TypeVar("_Record")
@@ -33,7 +34,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One account. Its entity has the same id and name."""
+    """A user. Its entity has the same id and name."""
 
     id: int
     name: str
@@ -42,7 +43,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key of a user: the key itself is kept only as a digest, and its first characters as its name."""
+    """An API key of a user. Only its digest is stored; `name` is its first characters."""
 
     id: int
     user_id: int
@@ -53,7 +54,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One project of an entity (`user_id`). A registry is one, too; `allow_all_types` says that it takes any type."""
+    """A project of an entity (`user_id`). A registry is a project; with `allow_all_types` it accepts any type."""
 
     id: int
     user_id: int
@@ -67,7 +68,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. `name` is the run id in W&B's words; config, summary and tags are JSON texts."""
+    """A run. `name` is what W&B calls the run id. `config`, `summary` and `tags` are JSON texts."""
 
     id: int
     project_id: int
@@ -94,7 +95,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """One file of a run; `blob` is where its bytes are, `md5` is base64."""
+    """A file of a run. `blob` is the id of its bytes, `md5` is base64."""
 
     id: int
     run_id: int
@@ -108,7 +109,7 @@ class RunFile:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactType:
-    """One artifact type of a project, such as "model"."""
+    """An artifact type of a project, such as "model"."""
 
     id: int
     project_id: int
@@ -119,7 +120,7 @@ class ArtifactType:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """All versions under one name: a SEQUENCE owns them, a PORTFOLIO links to those of others."""
+    """A collection of versions: a SEQUENCE owns its versions, a PORTFOLIO links to versions of sequences."""
 
     id: int
     project_id: int
@@ -135,7 +136,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One version, or one that is still being uploaded (`state` PENDING). `collection_id` is its sequence."""
+    """A version, or an upload that is not complete (`state` PENDING). `collection_id` is its sequence."""
 
     id: int
     collection_id: int
@@ -160,7 +161,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One version's place in one collection: its own, or one that it is linked to."""
+    """The place of a version in a collection: in its own sequence, or in a portfolio that links to it."""
 
     id: int
     collection_id: int
@@ -171,7 +172,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """One alias; unique within its collection."""
+    """An alias. It is unique within its collection."""
 
     id: int
     collection_id: int
@@ -181,7 +182,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag of a version or of a collection."""
+    """A tag of a version or of a collection."""
 
     id: int
     name: str
@@ -189,7 +190,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One uploaded manifest: FULL, INCREMENTAL (to be laid over a base) or PATCH (one writer's part)."""
+    """An uploaded manifest: FULL, INCREMENTAL (changes to a base version) or PATCH (the part of one process)."""
 
     id: int
     artifact_id: int
@@ -202,7 +203,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One file's content as announced by the artifact that brought it; `blob` is None until uploaded."""
+    """The content of a file, as its artifact announced it. `blob` is None until it is uploaded."""
 
     id: int
     artifact_id: int
@@ -215,7 +216,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of an object that is uploaded in parts; `blob` is None until uploaded, `md5` is base64."""
+    """A part of an object that is uploaded in parts. `blob` is None until it is uploaded, `md5` is base64."""
 
     object_id: int
     number: int
@@ -226,7 +227,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a version: stored here (`birth_artifact_id`, `blob`), or a reference (`ref`)."""
+    """A file of a version: stored here (`birth_artifact_id`, `blob`), or a reference (`ref`)."""
 
     path: str
     digest: str
@@ -237,20 +238,17 @@ class Entry:
     md5: str | None
 
 
-def record(kind: type[_Record], row: sqlite3.Row) -> _Record:
-    """A row as a record of the given kind; the row may have more columns."""
-    return kind(**{field.name: row[field.name] for field in _fields(kind)})
-
-
-def optional(kind: type[_Record], row: sqlite3.Row | None) -> _Record | None:
-    """A row that may be missing, as a record of the given kind."""
-    return None if row is None else record(kind, row)
-
-
-def _fields(kind: type[Any]) -> tuple[Any, ...]:
-    return fields(kind)
+def record(kind: type[_Record], row: Mapping[str, Any] | sqlite3.Row) -> _Record:
+    """Return a row as a record. The row may have more columns."""
+    names: Any = kind.__match_args__  # type: ignore[attr-defined]  # the fields of a dataclass
+    return kind(**{name: row[name] for name in names})
 
 
 def now() -> str:
-    """The time that goes into new rows."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return the current time as rows have it."""
+    return timestamp(datetime.datetime.now(datetime.UTC))
+
+
+def timestamp(time: datetime.datetime) -> str:
+    """Return a time in UTC as rows have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""HTTP for the wandb client: who may ask, request bodies, uploads, downloads and the stream of a run."""

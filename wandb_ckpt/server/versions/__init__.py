@@ -1,0 +1,1 @@
+"""Versions of artifacts: their bytes, manifests, aliases and removal."""
