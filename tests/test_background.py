@@ -376,7 +376,7 @@ def test_a_failed_save_is_told_and_is_not_the_best(start_run: Any, project: str,
 
     def refuse() -> None:
         callback._background.flush()
-        callback._publisher.flush()  # the server is in this process, and writes as well
+        callback._session.publisher.flush()  # the server is in this process, and writes as well
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
 
     def allow() -> None:

@@ -133,7 +133,7 @@ def test_a_child_that_goes_on_by_itself(
     callback.on_train_begin()
     for epoch in range(2):
         go_on(callback, epoch)
-    free = hold(callback._publisher._lock, callback._upkeep._lock)
+    free = hold(callback._session.publisher._lock, callback._session.retention._lock)
     pid = os.fork()
     if pid == 0:
         callback.on_train_end()

@@ -64,7 +64,7 @@ def test_a_full_checkpoint_folder(server: Any, project: str, tmp_path: Path) -> 
         fit(At(1, lambda: full("out")), callback)
     except OSError as error:
         print("ended by", repr(error), states(callback), flush=True)
-    callback._publisher.flush()
+    callback._session.publisher.flush()
     free("out")
     shutil.copytree("out", "left")
     full("out")

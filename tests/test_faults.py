@@ -15,7 +15,7 @@ import wandb_ckpt
 from proxy import Proxy
 from scripts import run_script, script
 from servers import OwnServer, digests_on, names_of_versions, publish, wandb_sync
-from training import contents, fit, versions
+from training import contents, fit, vandal, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 
 pytestmark = pytest.mark.slow
@@ -100,25 +100,10 @@ def test_on_error_raise(start_run: Any, tmp_path: Path) -> None:
 
 def test_a_file_that_something_else_writes_to(start_run: Any, tmp_path: Path) -> None:
     """Bytes that changed after the save are not published as the checkpoint; policy="mutable" has them copied."""
-
-    class Vandal(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            with Path("m.weights.h5").open("r+b") as file:
-                file.write(b"vandal")
-
-    import wandb_ckpt.wandb_api.artifacts as artifact
-
     run = start_run()
     for policy, number in (("immutable", 0), ("mutable", 2)):
         callback = WandbModelCheckpoint("m.weights.h5", save_weights_only=True, policy=policy)
-        # Both in one hook: no matter how fast the publisher is, the file is touched before it is looked at.
-        publisher, submit = callback._publisher, callback._publisher.submit
-        held: list[tuple[int, artifact.Publication]] = []
-        publisher.submit = lambda *order, held=held: held.append(order)  # type: ignore[method-assign]
-        fit(keras, [callback, Vandal()])
-        for order in held:
-            submit(*order)
-        publisher.flush()
+        fit(keras, [callback, vandal(keras, callback, dict.fromkeys(range(9), "m.weights.h5"))])
         states = [outcome.state for outcome in callback.checkpoints]
         assert states.count("committed") == number, callback.checkpoints
     assert len(versions(run.path, tmp_path / "fetched")) == 2

@@ -12,7 +12,7 @@ import pytest
 from proxy import Proxy
 from scripts import run_script
 from servers import OwnServer, asked, seen_on
-from training import Seen, fit, logs_of, versions
+from training import Seen, fit, logs_of, vandal, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
 from wandb_ckpt.publishing import publisher
 
@@ -49,12 +49,12 @@ def answering(
     """Gives the next such operation this answer; where it is late, once the next checkpoint is handed over, too."""
 
     def wait() -> Literal["refused", "cut"]:
-        while late and len(callback._publisher._in_flight) < 2:
+        while late and len(callback._session.publisher._in_flight) < 2:
             time.sleep(0.02)
         return answer
 
     def expect() -> None:
-        callback._publisher.flush()
+        callback._session.publisher.flush()
         proxy.once[operation] = wait
 
     return expect
@@ -86,7 +86,7 @@ def test_the_best_is_refused(start_run: Any, proxy: Proxy, tmp_path: Path, opera
     with start_run() as run:
         callback = WandbModelCheckpoint("m-{epoch}.keras")
         refuse = answering(proxy, operation, "refused", callback, late=late)
-        settle = {} if late else {2: callback._publisher.flush}
+        settle = {} if late else {2: callback._session.publisher.flush}
         assert train(callback, VALUES, at={1: refuse, **settle}) == ["committed", "failed", "committed", "committed"]
         assert [outcome.checkpoint.is_best for outcome in callback.checkpoints] == [True, True, True, False]
         assert "best" in callback.checkpoints[2].aliases
@@ -143,11 +143,11 @@ def test_a_fold_is_left_alone(start_run: Any, proxy: Proxy, tmp_path: Path) -> N
         other, callback = (WandbModelCheckpoint(f"{name}.keras", artifact_name=name) for name in ("other", "this"))
 
         def refuse() -> None:
-            other._publisher.flush()
+            other._session.publisher.flush()
             answering(proxy, "createArtifact", "refused", callback, late=False)()
 
         assert train(callback, VALUES, other, at_epoch_end({1: refuse}))[1] == "failed"
-        other._publisher.flush()
+        other._session.publisher.flush()
     assert best_in(versions(run.path, tmp_path / "other", "other")) == [1.0]
     assert best_in(versions(run.path, tmp_path / "this", "this")) == [2.0]
     assert summary_of(run.path) == (1.0, 1)
@@ -158,15 +158,8 @@ def test_the_best_is_not_what_was_saved(start_run: Any, tmp_path: Path, mode: st
     """A checkpoint that something else wrote to is refused before it is handed over, and does not count either."""
     with start_run(mode=mode) as run:
         callback = WandbModelCheckpoint("m-{epoch}.keras")
-        submit = callback._publisher.submit
-
-        def submit_changed(*given: Any) -> None:
-            if given[0] == 1:
-                given[1].snapshot.files[0].path.write_bytes(b"vandal")
-            submit(*given)
-
-        callback._publisher.submit = submit_changed  # type: ignore[method-assign]
-        assert train(callback, VALUES)[1] == "failed"
+        fit(keras, [logs_of(keras, VALUES), callback, vandal(keras, callback, {1: "m-2.keras"})], epochs=len(VALUES))
+        assert callback.checkpoints[1].state == "failed"
         best = [outcome.checkpoint.value for outcome in callback.checkpoints if "best" in outcome.aliases]
         assert best == [3.0, 1.0, 2.0]
         assert (run.summary["best_val_loss"], run.summary["best_epoch"]) == (2.0, 2)
@@ -177,9 +170,7 @@ def test_the_best_is_not_what_was_saved(start_run: Any, tmp_path: Path, mode: st
 def test_into_a_finished_run(own_server: OwnServer, tmp_path: Path) -> None:
     """So it is where a process of its own publishes, because the run is finished."""
     body = """
-    from wandb_ckpt import _artifact
-    hand_over, finished = _artifact.hand_over, threading.Event()
-    _artifact.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
+    finished = hold_back()
     _publisher.PATIENCE = 0
     train([3.0, 1.0, 2.0, 2.5])
     wandb.finish()
@@ -187,7 +178,7 @@ def test_into_a_finished_run(own_server: OwnServer, tmp_path: Path) -> None:
     with open("out/2.keras", "r+b") as file:
         file.write(b"vandal")
     finished.set()
-    callback._publisher.flush()
+    callback._session.publisher.flush()
     say_outcomes()
     """
     code, output = run_script(SCRIPT + textwrap.dedent(body), tmp_path, "p1", "r1", **own_server.environ)
@@ -238,5 +229,5 @@ def test_an_answer_that_is_always_cut_off(start_run: Any, proxy: Proxy, monkeypa
         proxy.once["createArtifact"] = lambda: "cut"  # for the last time
         monkeypatch.setattr(publisher, "PATIENCE", 250)
         monkeypatch.setattr(publisher, "UPLOAD_PATIENCE", 250)
-        assert callback._publisher.flush()
+        assert callback._session.publisher.flush()
     assert callback.checkpoints[0].version == "v0"

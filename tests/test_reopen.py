@@ -42,8 +42,7 @@ DESCRIBED = {
 }
 # Nothing is handed over before the run is finished.
 HELD = """
-hand_over, finished = _publisher.hand_over, threading.Event()
-_publisher.hand_over = lambda *given: (finished.wait(), hand_over(*given))[1]
+finished = hold_back()
 _publisher.PATIENCE = 0
 run = wandb.init(config={"k": 1}, mode=os.environ.get("MODE", "online"))
 run.log({"a": 2})
@@ -95,7 +94,7 @@ def test_the_run_is_left_as_it_was(own_server: OwnServer, tmp_path: Path, monkey
 def test_an_offline_run_is_left_as_it_was(own_server: OwnServer, tmp_path: Path) -> None:
     """Its second folder, synced after the first one, has nothing to say but the checkpoints."""
     folder = repository(tmp_path / "training")
-    body = HELD + "finished.set()\ncallback._publisher.flush()\n" + OUTCOMES
+    body = HELD + "finished.set()\ncallback._session.publisher.flush()\n" + OUTCOMES
     code, output = run_script(body, folder, "p1", "r1", **own_server.environ, **DESCRIBED, MODE="offline")
     assert code == 0, output
     assert "outcomes [('offline', None, None), ('offline', None, None)]" in output
@@ -114,7 +113,10 @@ def test_an_offline_run_is_left_as_it_was(own_server: OwnServer, tmp_path: Path)
 def test_a_run_that_was_deleted_is_not_tried_for_ever(own_server: OwnServer, tmp_path: Path) -> None:
     """It is a reason for good: the outcomes name it, and nothing is waited for."""
     delete = "import wandb; wandb.Api().run('local/p1/r1').delete()"
-    body = HELD + "print('finished', flush=True)\nsys.stdin.readline()\nfinished.set()\ncallback._publisher.flush()\n"
+    body = (
+        HELD
+        + "print('finished', flush=True)\nsys.stdin.readline()\nfinished.set()\ncallback._session.publisher.flush()\n"
+    )
     output = ""
     with script(body + OUTCOMES, tmp_path, "p1", "r1", **own_server.environ) as process:
         for line in process.stdout:
@@ -198,7 +200,7 @@ def test_a_package_that_is_not_installed(own_server: OwnServer, tmp_path: Path) 
     environ |= {"WANDB_PROJECT": "p1", "WANDB_RUN_ID": "r1", "WANDB_DIR": str(tmp_path)}
     begin = 'import os, sys\nsys.path.insert(0, "sources")\nimport wandb_ckpt\nos.chdir("bare")\n'
     program = tmp_path / "program.py"
-    program.write_text(begin + PRELUDE + HELD + "finished.set()\ncallback._publisher.flush()\n" + OUTCOMES)
+    program.write_text(begin + PRELUDE + HELD + "finished.set()\ncallback._session.publisher.flush()\n" + OUTCOMES)
     done = ran([python, "-I", program], cwd=tmp_path, env=environ)
     assert "outcomes [('committed', 'v0', None), ('committed', 'v1', None)]" in done.stdout, done
 
@@ -210,7 +212,7 @@ def test_a_program_that_has_no_python_to_start(own_server: OwnServer, tmp_path: 
     sys.frozen, sys.executable, sys.exec_prefix = True, "/opt/train", "/opt"
     multiprocessing.set_executable(sys.executable)
     finished.set()
-    callback._publisher.flush()
+    callback._session.publisher.flush()
     """
     code, output = run_script(HELD + textwrap.dedent(body) + OUTCOMES, tmp_path, "p1", "r1", **own_server.environ)
     assert code == 0, output

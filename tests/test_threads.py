@@ -25,7 +25,7 @@ def refusing(ask):
 for name in {"_start_new_thread", "_start_joinable_thread"} & set(vars(threading)):
     setattr(threading, name, refusing(getattr(threading, name)))
 """
-OURS = ("hand_over", "exit", "settle", "upkeep", "save", "ask", "sweep")
+OURS = ("hand_over", "exit", "settle", "retention", "save", "ask", "sweep")
 
 
 def refusing(names: tuple[str, ...], times: float) -> str:
@@ -37,7 +37,11 @@ def refusing(names: tuple[str, ...], times: float) -> str:
 
 @pytest.mark.parametrize(
     ("names", "times", "background"),
-    [(OURS, 1, False), (OURS, 2, True), (("exit", "settle", "upkeep", "save", "ask", "sweep"), float("inf"), True)],
+    [
+        (OURS, 1, False),
+        (OURS, 2, True),
+        (("exit", "settle", "retention", "save", "ask", "sweep"), float("inf"), True),
+    ],
     ids=["once", "twice, in the background", "all but one, always"],
 )
 def test_threads_that_can_not_be_started(
@@ -49,7 +53,7 @@ def test_threads_that_can_not_be_started(
     MORE = {{"max_versions": 1, "save_on_background": {background}}}
     wandb.init(resume="allow")
     callback = WandbModelCheckpoint("out/{{epoch}}.keras", artifact_name="run_r1_model", **MORE)
-    fit(At(1, callback._publisher.flush), callback)
+    fit(At(1, callback._session.publisher.flush), callback)
     print([(o.state, o.checkpoint.epoch) for o in callback.checkpoints], flush=True)
     print("refused", sorted(refused), flush=True)
     """

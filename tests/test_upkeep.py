@@ -56,7 +56,7 @@ class At(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch == self.epoch:
-            assert self.checkpoint._publisher.flush()
+            assert self.checkpoint._session.publisher.flush()
             self.action()
 
 
@@ -197,7 +197,7 @@ def test_deleting_that_w_and_b_refuses_for_a_while(proxy: Proxy, start_run: Any,
     run = start_run()
     proxy.refused.add("deleteArtifact")
     callback = WandbModelCheckpoint("m.keras", max_versions=1)
-    allow = At(2, callback, lambda: (callback._upkeep.flush(), proxy.refused.clear()))
+    allow = At(2, callback, lambda: (callback._session.retention.flush(), proxy.refused.clear()))
     fit(keras, [logs_of(keras, [1.0, 2.0, 3.0, 4.0]), callback, allow], epochs=4)
     assert numbers(versions(run.path, tmp_path / "fetched")) == [0, 3]
 
@@ -218,7 +218,7 @@ def test_a_version_with_a_time_to_live_that_is_needed_again(start_run: Any, tmp_
     times: list[timedelta | None] = []
 
     def make_it_the_best() -> None:
-        callback._upkeep.flush()
+        callback._session.retention.flush()
         artifact = wandb.Api().artifact(f"{name}:v1")
         times.append(artifact.ttl)
         artifact.aliases.append("best")

@@ -30,7 +30,7 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     from wandb_ckpt.checkpoint import Checkpoint
     from wandb_ckpt.keras import WandbModelCheckpoint
-    from wandb_ckpt.publishing.publisher import Outcome
+    from wandb_ckpt.publishing.outcome import Outcome
     from wandb_ckpt.restoring.restore import download, load_model, restore
 
 __all__ = [
@@ -51,7 +51,7 @@ __all__ = [
 
 _HOMES = {
     "Checkpoint": "checkpoint",
-    "Outcome": "publishing.publisher",
+    "Outcome": "publishing.outcome",
     "download": "restoring.restore",
     "load_model": "restoring.restore",
     "restore": "restoring.restore",

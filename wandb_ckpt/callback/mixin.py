@@ -15,19 +15,17 @@ from wandb_ckpt.callback.family_protocol import Family
 from wandb_ckpt.callback.interrupted import when_left
 from wandb_ckpt.callback.parent_fixes import RepairsMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
-from wandb_ckpt.errors import NoActiveRunError, PublishError
-from wandb_ckpt.policy.best import aliases_for, beside, is_better
+from wandb_ckpt.errors import NoActiveRunError
+from wandb_ckpt.policy.best import is_better
 from wandb_ckpt.policy.settings import Settings
-from wandb_ckpt.publishing.leftovers import sweep_in_background
-from wandb_ckpt.publishing.orders import Order, Orders
-from wandb_ckpt.publishing.publisher import Outcome, Publisher
-from wandb_ckpt.publishing.retention import Upkeep
-from wandb_ckpt.publishing.target import Destination, find_destination
+from wandb_ckpt.publishing.outcome import Outcome
+from wandb_ckpt.publishing.session import Plan, Session
+from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.restore import check_model
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.saving.background import BackgroundSaves, Pictures, SaverThread
-from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver, place_of
+from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import words
 from wandb_ckpt.wandb_api.run import active_run, is_disabled
@@ -107,11 +105,8 @@ class PublishingMixin(RepairsMixin):
         self._init_repairs()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
-        self._upkeep = Upkeep(self._settings)
-        self._publisher = Publisher(self._upkeep)
+        self._session = Session(self._settings)
         self._background = BackgroundSaves(self._pictures, self._warn_once) if save_on_background else None
-        self._orders = Orders(self._publisher, self._settings)
-        self._destination: Destination | None = None
         self._epoch = 0
         self._left: Any = None
         self._warned: set[str] = set()
@@ -119,7 +114,7 @@ class PublishingMixin(RepairsMixin):
     @property
     def checkpoints(self) -> tuple[Outcome, ...]:
         """What became of every checkpoint so far: pending, committed as vN, or failed and why."""
-        return self._publisher.outcomes
+        return self._session.publisher.outcomes
 
     def resume(self, model: Any) -> int:
         """Takes the run's training up where it stopped, and returns the epoch to go on with, 0 in a new run.
@@ -157,18 +152,18 @@ class PublishingMixin(RepairsMixin):
         """
         check_model(model)
         run = self._require_run()
-        destination = self._find_destination(run)
-        if destination is None:  # a disabled run
+        target = self._find_target(run)
+        if target is None:  # a disabled run
             return 0
         _finish_killed_saves_at(self._settings.template.folder)
-        checkpoint = callback_resume.restore_newest(model, run, destination, Path(self.filepath).parent)
+        checkpoint = callback_resume.restore_newest(model, run, target, Path(self.filepath).parent)
         if checkpoint is None:
             return 0
-        self._continue_best(destination.values[0])
+        self._continue_best(target.values[0])
         self._continue_from(checkpoint)
         if run.offline and checkpoint.monitor == self.monitor:  # else W&B says what it has
-            destination.enter(checkpoint.best)
-            destination.keep_best(checkpoint.mode)
+            target.enter(checkpoint.best)
+            target.keep_best(checkpoint.mode)
         epoch = callback_resume.epoch_after(checkpoint)
         say(f"the model is as epoch {checkpoint.epoch} of run {run.id} saved it; epoch {epoch} is the next")
         return epoch
@@ -195,11 +190,11 @@ class PublishingMixin(RepairsMixin):
         self._left = when_left(self._let_go)
         if self._family.is_chief(self.model):
             run = self._require_run()
-            if destination := self._find_destination(run):
-                self._publish_left(run, destination)
+            if target := self._find_target(run):
+                self._publish_left(run, target)
             self._say_what_is_for_online(run)
             if not is_disabled(run):
-                preemption.watch(self._wind_up, self._holds_lock, run)
+                preemption.watch(self._wind_up, self._session.holds_lock, run)
         _finish_killed_saves_at(self._settings.template.folder)
         super().on_train_begin(logs)  # type: ignore[misc]
 
@@ -241,21 +236,15 @@ class PublishingMixin(RepairsMixin):
             self._background.flush()
             self._background.let_go()
         self._forget_unsaved()
-        done = self._publisher.flush()
+        self._session.finish()
         self._is_over()
-        self._sum_up(done)
-        self._upkeep.flush()
-        self._raise_failure()
+        self._session.raise_failure()
 
     def _wind_up(self) -> None:
         """Saves and publishes what is pending; called when the process is to end, from another thread."""
         if self._background:
             self._background.flush()
-        self._publisher.flush()
-
-    def _holds_lock(self) -> bool:
-        """Returns whether this thread holds a lock that `_wind_up`, in another thread, would wait for."""
-        return self._publisher.holds_lock() or self._upkeep.holds_lock()
+        self._session.publisher.flush()
 
     def _is_over(self) -> None:
         """Frees what a training has had; nothing that is pending is lost."""
@@ -277,7 +266,7 @@ class PublishingMixin(RepairsMixin):
     @contextmanager
     def _publishing(self, batch: int | None, logs: Mapping[str, Any]) -> Iterator[None]:
         """Stands the observer in front of the model while the parent works, then publishes what it saved."""
-        self._raise_failure()
+        self._session.raise_failure()
         self._forget_unsaved()
         if self._background:
             self._background.prepare()  # where the parent wants no batch hooks
@@ -296,47 +285,38 @@ class PublishingMixin(RepairsMixin):
                 self._take(save, batch, logs, best)
 
     def _take(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any) -> None:
-        """Publishes a save, now or once it is made; nothing that goes wrong with that may end training."""
+        """Publish a save, now or once it is made; nothing that goes wrong with that may end training."""
         try:
-            order = self._order(save, batch, logs, parents_best)
+            plan = self._plan(save, batch, logs, parents_best)
         except Exception as error:
             logger.debug("Publishing %s failed", save.path, exc_info=True)
-            self._record_failure(save, batch, f"it could not be kept for publishing: {words(error)}")
-            order = None
+            checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
+            self._session.note_failure(checkpoint, f"it could not be kept for publishing: {words(error)}")
+            plan = None
         if isinstance(save, LaterSave) and self._background:
-            self._background.submit(partial(self._orders.carry_out_later, save, order))
+            self._background.submit(partial(self._session.publish_later, save, plan))
         elif isinstance(save, Save):
-            self._orders.carry_out(save, order)
+            self._session.publish(save, plan)
 
-    def _order(
+    def _plan(
         self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any
-    ) -> Order | None:
-        """Returns how a save is to be published; `None` where it is not."""
+    ) -> Plan | None:
+        """Return how a save is published, or `None` when it is not."""
         if not self._family.is_chief(self.model):  # another worker's, which that worker's parent removes again
             return None
         run = active_run(self._settings.run)
         if run is None:
             raise NoActiveRunError("no W&B run is active any more; keep the run open until training ends")
-        destination = self._find_destination(run)
-        if destination is None:  # a disabled run
+        target = self._find_target(run)
+        if target is None:  # a disabled run
             return None
-        checkpoint, place = self._checkpoint(save, batch, logs), place_of(save.path)
-        number = destination.enter(checkpoint.value)
-        checkpoint = beside(checkpoint, destination.before(number))
-        aliases = aliases_for(checkpoint, self._settings.aliases)
-        index = self._publisher.announce(checkpoint, place, destination.name, aliases)
-        return Order(index, number, run, destination, checkpoint, place, aliases, parents_best)
+        return self._session.plan(self._checkpoint(save, batch, logs), run, target, parents_best)
 
     def _forget_unsaved(self) -> None:
-        """Takes the parent's best back where its save has failed in the background, so that a later one can be it."""
-        for order in self._orders.take_unsaved():
-            if self.best == order.checkpoint.value:
-                self.best = order.parents_best
-
-    def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
-        checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
-        name = self._settings.artifact_name or (self._destination.name if self._destination else "checkpoint")
-        self._publisher.fail(self._publisher.announce(checkpoint, place_of(save.path), name, ()), reason)
+        """Give the parent its earlier best back where a save failed in the background: a later one can be it."""
+        for plan in self._session.take_unsaved():
+            if self.best == plan.checkpoint.value:
+                self.best = plan.parents_best
 
     def _checkpoint(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any]) -> Checkpoint:
         self._check_monitor(logs)
@@ -378,27 +358,19 @@ class PublishingMixin(RepairsMixin):
             )
         return run
 
-    def _find_destination(self, run: "Run") -> Destination | None:
-        """Returns where checkpoints go in `run`; `None` where that is nowhere, for a disabled run."""
-        if is_disabled(run):
-            return None
-        if self._destination is None or self._destination.run_id != run.id:
-            self._destination = find_destination(run, self.filepath, self.monitor, self._settings.artifact_name)
-            if self._destination.continues:
-                self._continue_best(self._destination.values[0])
-        return self._destination
+    def _find_target(self, run: "Run") -> Target | None:
+        """Return where checkpoints go in `run`, or `None` for a disabled run."""
+        known = self._session.target
+        target = self._session.target_in(run, self.filepath, self.monitor)
+        if target is not None and target is not known and target.continues:
+            self._continue_best(target.values[0])
+        return target
 
-    def _publish_left(self, run: "Run", destination: Destination) -> None:
-        """Publishes, before anything new, what a killed process of this run could not."""
-        for entry in callback_resume.take_over(run, destination.name):
-            is_comparable = entry.checkpoint.monitor == self.monitor
-            if is_comparable and destination.continues:
-                self._continue_best(entry.checkpoint.best)
-            number = destination.enter(entry.checkpoint.value if is_comparable else None)
-            index = self._publisher.announce(entry.checkpoint, entry.place, entry.name, entry.aliases)
-            self._publisher.submit(index, entry.with_run(run), destination, number)
-        if destination.is_default and not run.offline:  # of several callbacks, one looks after the rest
-            sweep_in_background(run)
+    def _publish_left(self, run: "Run", target: Target) -> None:
+        """Publish, before anything new, what a killed process of this run could not."""
+        for checkpoint in self._session.publish_left(run, target, self.monitor):
+            if target.continues:
+                self._continue_best(checkpoint.best)
 
     def _continue_best(self, best: float | None) -> None:
         """Gives the parent the best value of the resumed run, unless it has one."""
@@ -415,15 +387,6 @@ class PublishingMixin(RepairsMixin):
 
     # ---- what is said ----------------------------------------------------------------------------------
 
-    def _sum_up(self, done: bool) -> None:
-        if outcomes := self.checkpoints:
-            say(summary(outcomes))
-        if not done:
-            say(
-                "what is pending goes on in the background, and is waited for when the process exits",
-                warn=True,
-            )
-
     def _say_what_is_for_online(self, run: "Run") -> None:
         if (names := self._settings.online_only) and run.offline and not is_disabled(run):
             self._warn_once(
@@ -431,31 +394,10 @@ class PublishingMixin(RepairsMixin):
                 "`wandb sync`, `wandb-ckpt prune` does it."
             )
 
-    def _raise_failure(self) -> None:
-        if self._settings.on_error == "raise" and (failure := self._publisher.take_failure()):
-            raise PublishError(f"A checkpoint could not be published: {failure}")
-
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
             logger.warning("%s", message)
-
-
-def summary(outcomes: Iterable[Outcome]) -> str:
-    """Returns one line that says what became of all checkpoints."""
-    outcomes = tuple(outcomes)
-    parts = [_counted(outcomes, state) for state in ("committed", "offline", "pending", "failed")]
-    best = [outcome for outcome in outcomes if outcome.checkpoint.is_best and outcome.version]
-    text = f"{outcomes[-1].artifact}: {', '.join(filter(None, parts))}"
-    if best:
-        text += f"; best is {best[-1].version} ({best[-1].checkpoint.monitor} = {best[-1].checkpoint.value:.6g})"
-    return text
-
-
-def _counted(outcomes: tuple[Outcome, ...], state: str) -> str:
-    number = sum(outcome.state == state for outcome in outcomes)
-    words = {"offline": "kept for wandb sync"}
-    return f"{number} checkpoint{'s' if number > 1 else ''} {words.get(state, state)}" if number else ""
 
 
 def _finish_killed_saves_at(folder: Path | None) -> None:

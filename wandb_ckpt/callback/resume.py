@@ -1,27 +1,24 @@
-"""Takes a run's training up again: its own newest checkpoint, put into a model; what was left, to be published."""
+"""Takes a run's training up again: its own newest checkpoint, put into a model."""
 
 import logging
 import shutil
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandb_ckpt import locks
-from wandb_ckpt.checkpoint import Checkpoint, Moment, finite_scalar, format_of, moment
+from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, format_of
 from wandb_ckpt.errors import RestoreError
 from wandb_ckpt.formats.safe_reading import check
 from wandb_ckpt.outbox.entry import Entry, RunFacts
-from wandb_ckpt.outbox.pending import why_held
-from wandb_ckpt.publishing.target import Destination
+from wandb_ckpt.publishing.leftovers import is_newer, is_whole, moment_of
+from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.download import Fetched, fetch_version, kept
 from wandb_ckpt.restoring.finite import not_finite_in
 from wandb_ckpt.restoring.restore import restore_fetched
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import link_tree
-from wandb_ckpt.wandb_api.api import ask
-from wandb_ckpt.wandb_api.artifacts import keep_record
 from wandb_ckpt.wandb_api.errors import UnreachableError
 from wandb_ckpt.wandb_api.run import pending_of
 from wandb_ckpt.wandb_api.versions import OwnVersion, logged
@@ -32,13 +29,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 
-def restore_newest(model: Any, run: "Run", destination: Destination, near: Path) -> Checkpoint | None:
+def restore_newest(model: Any, run: "Run", target: Target, near: Path) -> Checkpoint | None:
     """Puts the run's newest checkpoint into a model, with the states of its seed generators.
 
     Args:
         model: A built model; see `restoring.restore.check_model`.
         run: The run.
-        destination: Where the callback's checkpoints go.
+        target: Where the callback's checkpoints go.
         near: The folder in which the callback saves: what is there and whole is not downloaded.
 
     Returns:
@@ -48,14 +45,14 @@ def restore_newest(model: Any, run: "Run", destination: Destination, near: Path)
         RestoreError: W&B can't be asked, or the checkpoint can't be trained on from.
         DamagedCheckpointError: A downloaded file is not what the manifest says.
     """
-    folder = destination.folder / "resumed"
+    folder = target.folder / "resumed"
     try:
-        fetched = _fetch_newest(run, destination.name, folder, near)
+        fetched = _fetch_newest(run, target.name, folder, near)
         if fetched is None:
             return None
         checkpoint = _restore(model, fetched)
         if layer := not_finite_in(fetched.path, checkpoint.format):
-            _warn_of_not_finite(fetched, layer, _newest_finite(run, destination.name, folder / "earlier"))
+            _warn_of_not_finite(fetched, layer, _newest_finite(run, target.name, folder / "earlier"))
         return checkpoint
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -73,26 +70,6 @@ def epoch_after(checkpoint: Checkpoint) -> int:
     return epoch + 1 if checkpoint.batch is None else epoch
 
 
-def take_over(run: "Run", name: str) -> tuple[Entry[RunFacts], ...]:
-    """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
-
-    Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
-    snapshots are left to `wandb sync`.
-    """
-    pending = () if run.offline else pending_of(run, name)
-    left = [entry for entry in pending if why_held(entry) is None and _is_whole(entry)]
-    try:
-        versions = ask(partial(logged, run, name)) if left else []
-    except UnreachableError as error:
-        logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
-        return ()
-    taken = tuple(entry for entry in left if _is_newer(entry, versions))
-    for entry in taken:
-        locks.hold(entry.folder)
-        keep_record(entry.with_run(run), entry.digest)  # from now on it is this process's
-    return taken
-
-
 # ---- what is newest ----------------------------------------------------------------------------------------
 
 
@@ -100,14 +77,14 @@ def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | 
     entries = _entries(run, name)
     versions = _versions_of(run, name)
     newest = max(versions, key=lambda version: version.candidate.age, default=None)
-    entry = max(entries, key=_moment_of, default=None)
-    if entry is not None and _is_newer(entry, versions):
+    entry = max(entries, key=moment_of, default=None)
+    if entry is not None and is_newer(entry, versions):
         try:
             # A second name for its bytes, because the first one goes as soon as it is published.
             link_tree(entry.snapshot.base, folder)
             return kept(entry, folder)
         except OSError:
-            if _is_whole(entry):
+            if is_whole(entry):
                 raise
             # It was published meanwhile, and went from this disk.
             shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +93,7 @@ def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | 
 
 
 def _entries(run: "Run", name: str) -> list[Entry[RunFacts]]:
-    return [entry for entry in pending_of(run, name) if _is_whole(entry)]
+    return [entry for entry in pending_of(run, name) if is_whole(entry)]
 
 
 def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
@@ -127,14 +104,6 @@ def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
             f"W&B can't say what the run {run.id} has: {error}. Nothing was restored. Call resume again when it can; "
             "without it, training begins anew."
         ) from error
-
-
-def _is_newer(entry: Entry[RunFacts], versions: Sequence[OwnVersion]) -> bool:
-    return all(_moment_of(entry) > version.candidate.moment for version in versions)
-
-
-def _moment_of(entry: Entry[RunFacts]) -> Moment:
-    return moment(entry.checkpoint.to_metadata())
 
 
 # ---- whether it is finite ------------------------------------------------------------------------------------
@@ -154,7 +123,7 @@ def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
 def _newest_finite(run: "Run", name: str, folder: Path) -> str:
     """Returns the newest checkpoint without NaN. What became NaN stays so: only a few checkpoints are downloaded."""
     try:
-        kept_here = [(_moment_of(entry), partial(kept, entry, entry.snapshot.base)) for entry in _entries(run, name)]
+        kept_here = [(moment_of(entry), partial(kept, entry, entry.snapshot.base)) for entry in _entries(run, name)]
         versions = [
             (version.candidate.moment, partial(_fetch_aside, version, folder)) for version in _versions_of(run, name)
         ]
@@ -180,10 +149,6 @@ def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
 
 
 # ---- its files ---------------------------------------------------------------------------------------------
-
-
-def _is_whole(entry: Entry[RunFacts]) -> bool:
-    return all(file.is_unchanged() for file in entry.snapshot.files)
 
 
 def _restore(model: Any, fetched: Fetched) -> Checkpoint:

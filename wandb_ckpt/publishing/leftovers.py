@@ -9,16 +9,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wandb_ckpt import locks
+from wandb_ckpt.checkpoint import Moment, moment
 from wandb_ckpt.outbox.entry import Entry, RunFacts, command_for
 from wandb_ckpt.outbox.pending import find, is_unsynced, why_held
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.threads import start
 from wandb_ckpt.wandb_api.aliases import Standing
-from wandb_ckpt.wandb_api.api import api_for
+from wandb_ckpt.wandb_api.api import api_for, ask
+from wandb_ckpt.wandb_api.artifacts import keep_record
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError
-from wandb_ckpt.wandb_api.run import sync_folder
+from wandb_ckpt.wandb_api.run import pending_of, sync_folder
+from wandb_ckpt.wandb_api.versions import OwnVersion, logged
 
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Api, Run
@@ -76,6 +80,41 @@ def _publish(group: Sequence[Entry[RunFacts]]) -> Iterator[Attempt]:
     except (RefusedError, UnreachableError) as error:
         for entry in left:
             yield Attempt(entry, reason=str(error))
+
+
+def take_over(run: "Run", name: str) -> tuple[Entry[RunFacts], ...]:
+    """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
+
+    Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
+    snapshots are left to `wandb sync`.
+    """
+    pending = () if run.offline else pending_of(run, name)
+    left = [entry for entry in pending if why_held(entry) is None and is_whole(entry)]
+    try:
+        versions = ask(partial(logged, run, name)) if left else []
+    except UnreachableError as error:
+        logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
+        return ()
+    taken = tuple(entry for entry in left if is_newer(entry, versions))
+    for entry in taken:
+        locks.hold(entry.folder)
+        keep_record(entry.with_run(run), entry.digest)  # from now on it is this process's
+    return taken
+
+
+def is_newer(entry: Entry[RunFacts], versions: Sequence[OwnVersion]) -> bool:
+    """Return whether an entry was saved later than all versions."""
+    return all(moment_of(entry) > version.candidate.moment for version in versions)
+
+
+def moment_of(entry: Entry[RunFacts]) -> Moment:
+    """Return when an entry was saved, to be compared."""
+    return moment(entry.checkpoint.to_metadata())
+
+
+def is_whole(entry: Entry[RunFacts]) -> bool:
+    """Return whether the files of an entry are as they were when they were frozen."""
+    return all(file.is_unchanged() for file in entry.snapshot.files)
 
 
 def sweep_in_background(run: "Run") -> None:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.outbox.entry import RunFacts, command_for, read_record
 from wandb_ckpt.publishing import finished_runs
-from wandb_ckpt.publishing.retention import Upkeep
+from wandb_ckpt.publishing.outcome import Outcome, State
+from wandb_ckpt.publishing.retention import Retention
 from wandb_ckpt.publishing.turns import turns
 from wandb_ckpt.threads import after_fork, holds, start
 from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, settle, take_back_best
@@ -30,11 +31,9 @@ from wandb_ckpt.wandb_api.errors import FinishedError, LostError, PassingError, 
 from wandb_ckpt.wandb_api.run import active_run, run_facts
 
 if TYPE_CHECKING:
-    from wandb_ckpt.publishing.target import Destination
+    from wandb_ckpt.publishing.target import Target
 
 logger = logging.getLogger("wandb_ckpt")
-
-State = Literal["pending", "committed", "offline", "failed"]
 
 # How long the end of training, or of the process, waits without any progress, in seconds: for wandb to take what
 # is pending; and for uploads that wandb has taken, which `run.finish()` waits for in any case.
@@ -48,42 +47,12 @@ _SAY_AGAIN = 15.0
 _POLL = 0.5  # how often a waiting thread looks whether the process is exiting
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one checkpoint.
-
-    Attributes:
-        checkpoint: What was saved.
-        artifact: Name of its artifact.
-        aliases: The aliases that it was given.
-        state: `"pending"`; `"committed"` as `version`; `"offline"`, until `wandb sync` uploads it; `"failed"`.
-        version: `"v3"`; only when committed.
-        reason: Why it is still pending or failed.
-        path: Where its bytes are on this disk, absolute: the snapshot until it is committed, then the checkpoint.
-    """
-
-    checkpoint: Checkpoint
-    artifact: str
-    aliases: tuple[str, ...]
-    state: State
-    path: Path
-    version: str | None = None
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        moment = f"epoch {self.checkpoint.epoch}"
-        if self.checkpoint.batch is not None:
-            moment += f" batch {self.checkpoint.batch}"
-        end = f" as {self.version}" if self.version else f": {self.reason}" if self.reason else ""
-        return f"{self.artifact} {moment} {self.state}{end} ({self.path})"
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     index: int
     publication: Publication
-    destination: "Destination"
-    number: int  # at the destination
+    target: "Target"
+    number: int  # at the target
     place: tuple[RunFacts, str]  # its run and name
     turn: int  # among those of all callbacks there
     artifact: Any = None  # Artifact, once it was tried to hand it over
@@ -95,11 +64,11 @@ class Publisher:
     """Takes checkpoints from the training thread and publishes them, one after the other.
 
     Args:
-        upkeep: Is told of each that is published.
+        retention: Is told of each that is published.
     """
 
-    def __init__(self, upkeep: Upkeep) -> None:
-        self._upkeep = upkeep
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
         self._begin()
         after_fork(self._begin)
 
@@ -112,9 +81,9 @@ class Publisher:
         self._last_progress = time.monotonic()
         self._failures: deque[Outcome] = deque()
 
-    def __reduce__(self) -> tuple[type["Publisher"], tuple[Upkeep]]:
+    def __reduce__(self) -> tuple[type["Publisher"], tuple[Retention]]:
         # A copied or pickled callback has published nothing yet: the work stays with the original.
-        return Publisher, (self._upkeep,)
+        return Publisher, (self._retention,)
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -128,21 +97,21 @@ class Publisher:
             self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", place))
             return len(self._outcomes) - 1
 
-    def submit(self, index: int, publication: Publication, destination: "Destination", number: int) -> None:
+    def submit(self, index: int, publication: Publication, target: "Target", number: int) -> None:
         """Takes an announced checkpoint to publish; returns at once.
 
         Args:
             index: The number that `announce` returned.
             publication: The checkpoint.
-            destination: Where it goes; knows what it is to be compared with.
+            target: Where it goes; knows what it is to be compared with.
             number: Its number there.
         """
         place = run_facts(publication.run), publication.name
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
-            self._waiting.append(_Job(index, publication, destination, number, place, turns.draw(place)))
+            self._waiting.append(_Job(index, publication, target, number, place, turns.draw(place)))
             if publication.checkpoint.is_best:
-                destination.keep_best(publication.checkpoint.mode)
+                target.keep_best(publication.checkpoint.mode)
             try:
                 self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
@@ -206,7 +175,7 @@ class Publisher:
             return not self._is_busy()
 
     def _is_busy(self) -> bool:
-        return bool(self._waiting or self._in_flight or self._upkeep.is_linking)
+        return bool(self._waiting or self._in_flight or self._retention.is_linking)
 
     def _start_all(self) -> None:
         """Starts the threads that there is work for and that do not run. Called with the lock held."""
@@ -264,7 +233,7 @@ class Publisher:
                 self._lock.wait(timeout=_POLL)
             self._running.discard("wandb_ckpt_exit")
             self._name_what_is_left()
-        self._upkeep.flush()
+        self._retention.flush()
 
     def _hand_over_all(self) -> None:
         pause = _FIRST_PAUSE
@@ -291,7 +260,7 @@ class Publisher:
     def _hand_over(self, job: _Job) -> bool:
         """Gives a checkpoint to wandb; returns whether that was possible."""
         try:
-            job.destination.earlier.ask()
+            job.target.earlier.ask()
             if self._compare(job):
                 job.artifact = None
             if job.artifact is None:
@@ -313,7 +282,7 @@ class Publisher:
 
     def _compare(self, job: _Job) -> bool:
         """Compares a checkpoint with what came before it and has not failed; returns whether that changes it."""
-        compared = job.publication.beside(job.destination.before(job.number))
+        compared = job.publication.beside(job.target.before(job.number))
         if compared.checkpoint == job.publication.checkpoint:
             return False
         job.publication = compared
@@ -410,7 +379,7 @@ class Publisher:
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
         if state != "failed":
-            self._upkeep.after(job.publication, version)
+            self._retention.after(job.publication, version)
         if state == "committed":
             job.publication.snapshot.release()
         else:  # what is left of it, others may publish or sync
@@ -425,7 +394,7 @@ class Publisher:
             self._last_progress = time.monotonic()
             if state == "failed":
                 self._failures.append(outcome)
-                job.destination.strike(job.number, job.publication.checkpoint.mode)
+                job.target.strike(job.number, job.publication.checkpoint.mode)
             self._lock.notify_all()
         if state == "failed":
             _say_failed(outcome)

@@ -1,4 +1,4 @@
-"""Upkeep: links versions that became the best, and lets old ones go; owns what of that is still to be done.
+"""Retention: links versions that became the best, and lets old ones go; owns what of that is still to be done.
 
 Its thread lives only while there is work. What W&B refuses, or is not there for, is a warning, and is tried again
 after the next checkpoint.
@@ -43,7 +43,7 @@ class _Link:
     version: str
 
 
-class Upkeep:
+class Retention:
     """Is told of each published checkpoint, and does the rest in the background.
 
     Args:
@@ -67,9 +67,9 @@ class Upkeep:
         self._refused: set[str] = set()
         self._said: set[str] = set()
 
-    def __reduce__(self) -> tuple[type["Upkeep"], tuple[Settings]]:
+    def __reduce__(self) -> tuple[type["Retention"], tuple[Settings]]:
         # As with Publisher: what is to be done stays with the original.
-        return Upkeep, (self._settings,)
+        return Retention, (self._settings,)
 
     @property
     def is_linking(self) -> bool:
@@ -112,7 +112,7 @@ class Upkeep:
             self._lock.notify_all()
         # A daemon, because a call of wandb's can hang for many minutes while its server is away (0.31). Where no
         # thread can be started, the publisher's does the work, which is a daemon, too.
-        if needs_thread and not start("wandb_ckpt_upkeep", self._guard):
+        if needs_thread and not start("wandb_ckpt_retention", self._guard):
             self._guard()
 
     def _guard(self) -> None:

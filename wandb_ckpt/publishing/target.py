@@ -92,7 +92,7 @@ class EarlierBest:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class Target:
     """Where the checkpoints of one callback go within one run.
 
     Attributes:
@@ -152,7 +152,7 @@ class Destination:
             logger.warning("Another callback of this run will not know the best value so far: %s", error)
 
 
-def find_destination(run: "Run", filepath: str, monitor: str, artifact_name: str | None) -> Destination:
+def find_target(run: "Run", filepath: str, monitor: str, artifact_name: str | None) -> Target:
     """Returns where the checkpoints of a callback go.
 
     Args:
@@ -168,7 +168,7 @@ def find_destination(run: "Run", filepath: str, monitor: str, artifact_name: str
     best = claimed.best if claimed.best is not None or known is None else known[1]
     if artifact_name is None:
         _warn_of_a_name_that_says_nothing(claimed, filepath, monitor)
-    return Destination(
+    return Target(
         run.id,
         claimed,
         folder,
