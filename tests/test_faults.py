@@ -66,7 +66,7 @@ def test_a_server_that_stays_away(own_server: OwnServer, tmp_path: Path) -> None
             output += line
             if output.count("Not published") == 4:
                 process.kill()  # wandb itself goes on trying to reach its server when a process exits
-    assert output.count("Not published, for W&B could not be reached: run_r1_model epoch") == 4, output
+    assert output.count("Not published, because W&B could not be reached: run_r1_model epoch") == 4, output
     assert "('pending', None), ('pending', None), ('pending', None), ('pending', None)" in output
     assert "run_r1_model: 4 checkpoints pending" in output
     kept = sorted(path.name for path in tmp_path.glob("wandb/run-*/wandb_ckpt/run_r1_model/*/content/*"))
@@ -374,7 +374,7 @@ def test_wandb_core_killed_in_mid_upload(own_server: OwnServer, tmp_path: Path) 
             (tmp_path / "uploading").touch()
             output, _ = process.communicate()
         assert "outcomes ['pending', 'pending']" in output
-        assert output.count("Not published, for W&B could not be reached: run_r1_model epoch") == 2
+        assert output.count("Not published, because W&B could not be reached: run_r1_model epoch") == 2
         assert names_of_versions(own_server, "p1") == "[]"
         proxy.pace = 0
         done = publish(own_server, "--yes", cwd=tmp_path)

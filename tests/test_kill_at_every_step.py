@@ -14,7 +14,7 @@ import pytest
 from training import contents
 from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.locks import this_process
-from wandb_ckpt.outbox.entry import Entry, RunFacts, read_record, write_record
+from wandb_ckpt.outbox.entry import Entry, RunInfo, read_record, write_record
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
 from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves
 from wandb_ckpt.saving.observer import Save
@@ -23,7 +23,7 @@ STEPS = (
     *("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.utime", "os.chmod"),
     *("open", "shutil.copyfile"),
 )
-RUN = RunFacts(id="r1", entity="e", project="p", base_url="http://localhost", offline=False)
+RUN = RunInfo(id="r1", entity="e", project="p", base_url="http://localhost", offline=False)
 OLD, NEW = b"the old checkpoint", b"the new one"
 
 

@@ -223,7 +223,7 @@ def test_what_a_living_process_is_at_is_left_to_it(own_server: OwnServer, tmp_pa
         own_server.start()
         done = publish(own_server, "--yes", cwd=tmp_path)
         process.kill()
-    assert f"process {process.pid} is at it" in done.stdout, done
+    assert f"process {process.pid} on" in done.stdout, done
     assert seen_on(own_server, "p1") == []
 
 
@@ -246,7 +246,7 @@ def test_the_disk_is_not_filled_by_what_waits(own_server: OwnServer, tmp_path: P
     output = train(own_server, tmp_path, 3.0, 2.0, 0.5, 2.0, 3.0, 4.0, away=True, killed=True, first=crowded)
     epochs = [json.loads((folder / "record.json").read_text())["checkpoint"]["epoch"] for folder in kept(tmp_path)]
     assert epochs == [0, 2, 5], output
-    given_up = [line for line in output.splitlines() if "the disk has only" in line]
+    given_up = [line for line in output.splitlines() if "dropped to free disk space" in line]
     assert [f"epoch {epoch} failed" in line for epoch, line in zip((1, 3, 4), given_up, strict=True)] == [True] * 3
 
 

@@ -127,7 +127,7 @@ def test_a_run_that_was_deleted_is_not_tried_for_ever(own_server: OwnServer, tmp
                 process.stdin.flush()
     assert process.returncode == 0, output
     assert output.count("('failed', None, 'there is no run local/p1/r1: it was deleted") == 2, output
-    assert "will be asked again" not in output
+    assert "trying again" not in output
     assert "then run: wandb-ckpt publish" in output
 
 

@@ -204,7 +204,7 @@ def test_where_w_and_b_can_not_be_asked(proxy: Proxy, start_run: Any) -> None:
     """That is an error: epoch 0 would throw away what was trained."""
     with start_run():
         proxy.refused.add("RunOutputArtifacts")
-        with pytest.raises(wandb_ckpt.RestoreError, match=r"permission denied.*without it, training begins anew"):
+        with pytest.raises(wandb_ckpt.RestoreError, match=r"permission denied.*train from the start without it"):
             WandbModelCheckpoint("m.keras").resume(noisy_model())
 
 

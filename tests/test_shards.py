@@ -308,7 +308,7 @@ def test_a_file_that_is_not_keras_s_is_published_whole(
     model.fit(np.zeros((8, 4)), np.zeros((8, 1)), verbose=0, callbacks=[callback])
     (only,) = versions(run.path, tmp_path / "fetched")
     assert (list(only.files), "shard" in only.metadata) == (["m.keras"], False)
-    assert any("published in one piece" in record.message for record in caplog.records)
+    assert any("published as one file" in record.message for record in caplog.records)
 
 
 # ---- tf_keras and arguments ------------------------------------------------------------------------------

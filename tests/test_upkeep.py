@@ -188,7 +188,7 @@ def test_deleting_that_w_and_b_refuses(proxy: Proxy, train: Any, caplog: Any) ->
         {"epoch_2"},
         {"epoch_3", "latest"},
     ]
-    (warning,) = [record.message for record in caplog.records if "could not be removed" in record.message]
+    (warning,) = [record.message for record in caplog.records if "could not be deleted" in record.message]
     assert "permission denied" in warning
 
 

@@ -16,7 +16,7 @@ from scripts import ran
 from wandb_ckpt.outbox import run_folder
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.artifacts import _what_settling_met
-from wandb_ckpt.wandb_api.errors import LostError, PassingError, RefusedError
+from wandb_ckpt.wandb_api.errors import LostError, RefusedError, TemporaryError
 
 PACKAGE = Path(wandb_ckpt.__file__).parent
 
@@ -40,30 +40,30 @@ def test_a_run_that_is_finished(start_run: Any) -> None:
     assert run._is_finished is True
     with pytest.raises(wandb.errors.UsageError, match="is finished") as refused:
         run.log_artifact(wandb.Artifact("m", type="model"))
-    assert private.says_finished(refused.value, run)
-    assert private.says_finished(wandb.errors.UsageError("in other words"), run)
+    assert private.is_run_finished(refused.value, run)
+    assert private.is_run_finished(wandb.errors.UsageError("in other words"), run)
     run._is_finished = False
-    assert private.says_finished(refused.value, run)
-    assert not private.says_finished(wandb.errors.UsageError("in other words"), run)
+    assert private.is_run_finished(refused.value, run)
+    assert not private.is_run_finished(wandb.errors.UsageError("in other words"), run)
 
 
 def test_an_upload_that_is_given_up() -> None:
     """wandb's own error for it has the name by which it is known, wherever it is defined."""
     from wandb.sdk.mailbox import HandleAbandonedError
 
-    assert private.says_given_up(HandleAbandonedError())
+    assert private.is_abandoned(HandleAbandonedError())
     assert _what_settling_met(HandleAbandonedError()) is LostError
-    assert not private.says_given_up(ValueError("refused"))
+    assert not private.is_abandoned(ValueError("refused"))
 
 
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ("ArtifactSaver.commitArtifact: unexpected EOF", PassingError),
-        ("write tcp 127.0.0.1:1->127.0.0.1:2: write: broken pipe", PassingError),
-        ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", PassingError),
-        ("POST http://127.0.0.1/graphql giving up after 21 attempt(s)", PassingError),
-        ("write /staging/1: no space left on device", PassingError),
+        ("ArtifactSaver.commitArtifact: unexpected EOF", TemporaryError),
+        ("write tcp 127.0.0.1:1->127.0.0.1:2: write: broken pipe", TemporaryError),
+        ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", TemporaryError),
+        ("POST http://127.0.0.1/graphql giving up after 21 attempt(s)", TemporaryError),
+        ("write /staging/1: no space left on device", TemporaryError),
         ("ArtifactSaver.createArtifact: returned error 403: permission denied", RefusedError),
     ],
 )
@@ -81,11 +81,11 @@ def test_a_download_past_the_cache_leaves_the_cache_as_it_was(start_run: Any, tm
     artifact = run.log_artifact(artifact).wait()
     artifact.download(root=tmp_path / "fetched", skip_cache=True)
     cache = artifact.manifest.storage_policy._cache
-    assert cache._override_cache_path is not None, "wandb puts it back itself: forget_download is needed no more"
-    private.forget_download(artifact)
+    assert cache._override_cache_path is not None, "wandb puts it back itself: reset_cache_override is needed no more"
+    private.reset_cache_override(artifact)
     assert cache._override_cache_path is None
     del cache._override_cache_path
-    private.forget_download(artifact)
+    private.reset_cache_override(artifact)
     assert not hasattr(cache, "_override_cache_path")
     cache._override_cache_path = None
 
@@ -104,7 +104,7 @@ def test_a_runs_folder_is_told_by_its_log(start_run: Any, tmp_path: Path, monkey
     (tmp_path / "elsewhere").mkdir()
     run = start_run(mode="offline", dir=".")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    folder = private.opened_in(Path(Path(run.settings.sync_dir).name))
+    folder = private.absolute_run_folder(Path(Path(run.settings.sync_dir).name))
     run.finish()
     assert folder.is_dir()
     assert not run_folder.is_synced(folder)
@@ -133,13 +133,13 @@ def test_a_full_disk_under_another_locale(tmp_path: Path) -> None:
 import ctypes, errno, locale, os
 ctypes.CDLL(None).bindtextdomain(b"libc", {str(tmp_path).encode()!r})
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
-from wandb_ckpt.wandb_api.private import says_no_room
+from wandb_ckpt.wandb_api.private import is_disk_full
 try:
     with open("/dev/full", "w") as full:
         full.write("x")
 except OSError as error:
     print(error.strerror)
-    print(says_no_room(error), says_no_room(ValueError("write m.keras: no space left on device")))
+    print(is_disk_full(error), is_disk_full(ValueError("write m.keras: no space left on device")))
 """
     done = ran([sys.executable, "-c", code], env={**os.environ, "LANGUAGE": "de", "PYTHONUTF8": "1"})
     assert done.stdout.splitlines() == [german, "True True"], done
@@ -147,6 +147,6 @@ except OSError as error:
 
 def test_an_error_without_a_number() -> None:
     """wandb raises some of Python's own errors with words only."""
-    assert private.says_no_room(OSError("write: disk quota exceeded"))
-    assert private.says_no_room(OSError(errno.EDQUOT, "in whatever words"))
-    assert not private.says_no_room(OSError(errno.EACCES, "permission denied"))
+    assert private.is_disk_full(OSError("write: disk quota exceeded"))
+    assert private.is_disk_full(OSError(errno.EDQUOT, "in whatever words"))
+    assert not private.is_disk_full(OSError(errno.EACCES, "permission denied"))

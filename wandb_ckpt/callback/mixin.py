@@ -1,4 +1,4 @@
-"""The half of the callback that all Keras families share: hooks → checkpoints → the publisher."""
+"""PublishingMixin: the hooks of the callback, for both Keras families."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.saving.background import BackgroundSaves, Pictures, SaverThread
 from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver
 from wandb_ckpt.wandb_api.console import say
-from wandb_ckpt.wandb_api.errors import words
+from wandb_ckpt.wandb_api.errors import message_of
 from wandb_ckpt.wandb_api.run import active_run, is_disabled
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ logger = logging.getLogger("wandb_ckpt")
 
 
 class PublishingMixin(RepairsMixin):
-    """Publishes each save of a `ModelCheckpoint` that stands behind it in the class's bases.
+    """Publishes each save of the `ModelCheckpoint` behind it in the class's bases.
 
     Attributes:
         _family: What only the class's Keras family knows.
@@ -113,11 +113,11 @@ class PublishingMixin(RepairsMixin):
 
     @property
     def checkpoints(self) -> tuple[Outcome, ...]:
-        """What became of every checkpoint so far: pending, committed as vN, or failed and why."""
+        """The outcome of every checkpoint so far: pending, committed as vN, offline, or failed and why."""
         return self._session.publisher.outcomes
 
     def resume(self, model: Any) -> int:
-        """Takes the run's training up where it stopped, and returns the epoch to go on with, 0 in a new run.
+        """Restore the run's latest checkpoint, and return the next epoch: 0 in a new run.
 
         For a run that is started again with its id, here or on another machine, after a crash, a kill, or on purpose.
         The newest checkpoint that this callback saved in the run, on W&B or on this disk, is put into the model: its
@@ -162,16 +162,16 @@ class PublishingMixin(RepairsMixin):
         self._continue_best(target.values[0])
         self._continue_from(checkpoint)
         if run.offline and checkpoint.monitor == self.monitor:  # else W&B says what it has
-            target.enter(checkpoint.best)
-            target.keep_best(checkpoint.mode)
+            target.add(checkpoint.best)
+            target.save_best(checkpoint.mode)
         epoch = callback_resume.epoch_after(checkpoint)
-        say(f"the model is as epoch {checkpoint.epoch} of run {run.id} saved it; epoch {epoch} is the next")
+        say(f"restored epoch {checkpoint.epoch} of run {run.id}; continue with epoch {epoch}")
         return epoch
 
     # ---- the hooks -------------------------------------------------------------------------------------
 
     def set_model(self, model: Any) -> None:
-        """Takes the model, as every Keras callback does."""
+        """Set the model, as in every Keras callback."""
         super().set_model(model)  # type: ignore[misc]
         self._given_model = model
         self._forget_undecided()
@@ -181,25 +181,25 @@ class PublishingMixin(RepairsMixin):
         )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Finds the run, and finishes what a killed process left half done.
+        """Find the run, and finish what a killed process left.
 
         Raises:
             NoActiveRunError: There is no active W&B run.
         """
-        self._is_over()
+        self._end_training()
         self._left = when_left(self._let_go)
         if self._family.is_chief(self.model):
             run = self._require_run()
             if target := self._find_target(run):
-                self._publish_left(run, target)
+                self._publish_leftovers(run, target)
             self._say_what_is_for_online(run)
             if not is_disabled(run):
-                preemption.watch(self._wind_up, self._session.holds_lock, run)
+                preemption.watch(self._publish_pending, self._session.holds_lock, run)
         _finish_killed_saves_at(self._settings.template.folder)
         super().on_train_begin(logs)  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Lets the parent save, and publishes what it saved."""
+        """Let Keras save, and publish what it saved."""
         self._last_batch = batch
         if self._background:
             self._background.prepare()
@@ -210,19 +210,19 @@ class PublishingMixin(RepairsMixin):
             super().on_train_batch_end(batch, for_path(logs))  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes the epoch, for saves within it."""
+        """Note the epoch."""
         self._epoch = epoch
         self._begin_epoch()
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Lets the parent save, and publishes what it saved."""
+        """Let Keras save, and publish what it saved."""
         self._epoch = epoch
         with self._publishing(None, logs or {}):
             super().on_epoch_end(epoch, self._with_batch(for_path(logs)))  # type: ignore[misc]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Waits until every checkpoint is saved and published, and sums up.
+        """Wait until every checkpoint is saved and published, and print a summary.
 
         For publishing it waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an
         upload; what is not done by then goes on in the background. So it is with versions that are to be deleted, for
@@ -235,28 +235,28 @@ class PublishingMixin(RepairsMixin):
         if self._background:
             self._background.flush()
             self._background.let_go()
-        self._forget_unsaved()
+        self._restore_parents_best()
         self._session.finish()
-        self._is_over()
+        self._end_training()
         self._session.raise_failure()
 
-    def _wind_up(self) -> None:
-        """Saves and publishes what is pending; called when the process is to end, from another thread."""
+    def _publish_pending(self) -> None:
+        """Save and publish what is pending. Called from another thread when the process is about to end."""
         if self._background:
             self._background.flush()
         self._session.publisher.flush()
 
-    def _is_over(self) -> None:
-        """Frees what a training has had; nothing that is pending is lost."""
+    def _end_training(self) -> None:
+        """Free the memory and handlers of a training. Nothing that is pending is lost."""
         if self._left is not None:
             self._left.detach()
         self._let_go()
 
     def _let_go(self) -> None:
-        """Frees what a training has had; called in whatever thread when it is left without a word."""
+        """Free the memory and handlers of a training. Called in any thread when `fit` ends by an exception."""
         if self._background:
             self._background.let_go()
-        preemption.forget(self._wind_up)
+        preemption.forget(self._publish_pending)
 
     def _pictures(self, saver: SaverThread) -> Pictures:
         return self._family.pictures(self.model, saver)
@@ -265,9 +265,9 @@ class PublishingMixin(RepairsMixin):
 
     @contextmanager
     def _publishing(self, batch: int | None, logs: Mapping[str, Any]) -> Iterator[None]:
-        """Stands the observer in front of the model while the parent works, then publishes what it saved."""
+        """Put the observer in front of the model while Keras saves, then publish the saves."""
         self._session.raise_failure()
-        self._forget_unsaved()
+        self._restore_parents_best()
         if self._background:
             self._background.prepare()  # where the parent wants no batch hooks
         self._prepare_monitor_op(self._settings.keep_best)
@@ -285,13 +285,13 @@ class PublishingMixin(RepairsMixin):
                 self._take(save, batch, logs, best)
 
     def _take(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any], parents_best: Any) -> None:
-        """Publish a save, now or once it is made; nothing that goes wrong with that may end training."""
+        """Publish a save, now or once it is made in the background. No error may end training."""
         try:
             plan = self._plan(save, batch, logs, parents_best)
         except Exception as error:
             logger.debug("Publishing %s failed", save.path, exc_info=True)
             checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
-            self._session.note_failure(checkpoint, f"it could not be kept for publishing: {words(error)}")
+            self._session.note_failure(checkpoint, f"it could not be kept for publishing: {message_of(error)}")
             plan = None
         if isinstance(save, LaterSave) and self._background:
             self._background.submit(partial(self._session.publish_later, save, plan))
@@ -312,8 +312,8 @@ class PublishingMixin(RepairsMixin):
             return None
         return self._session.plan(self._checkpoint(save, batch, logs), run, target, parents_best)
 
-    def _forget_unsaved(self) -> None:
-        """Give the parent its earlier best back where a save failed in the background: a later one can be it."""
+    def _restore_parents_best(self) -> None:
+        """Give Keras its earlier best value back after a save that failed in the background."""
         for plan in self._session.take_unsaved():
             if self.best == plan.checkpoint.value:
                 self.best = plan.parents_best
@@ -337,7 +337,7 @@ class PublishingMixin(RepairsMixin):
         )
 
     def _check_monitor(self, logs: Mapping[str, Any]) -> None:
-        """Warns of a monitored value that can't be compared; with `save_best_only` the parent says so."""
+        """Warn of a monitored value that can't be compared. With `save_best_only`, Keras itself warns."""
         value = logs.get(self.monitor)
         if self.save_best_only or is_scalar(value):
             return
@@ -366,19 +366,19 @@ class PublishingMixin(RepairsMixin):
             self._continue_best(target.values[0])
         return target
 
-    def _publish_left(self, run: "Run", target: Target) -> None:
-        """Publish, before anything new, what a killed process of this run could not."""
-        for checkpoint in self._session.publish_left(run, target, self.monitor):
+    def _publish_leftovers(self, run: "Run", target: Target) -> None:
+        """Publish what a killed process of this run could not."""
+        for checkpoint in self._session.publish_leftovers(run, target, self.monitor):
             if target.continues:
                 self._continue_best(checkpoint.best)
 
     def _continue_best(self, best: float | None) -> None:
-        """Gives the parent the best value of the resumed run, unless it has one."""
+        """Give Keras the best value of the resumed run, unless it has one."""
         if best is not None and self._has_no_best():
             self.best = best
 
     def _continue_from(self, checkpoint: Checkpoint) -> None:
-        """Gives the parent what was best even where it was given a threshold: an earlier process was past that."""
+        """Give Keras the best value of the restored checkpoint if it is better than the threshold."""
         best, mode = checkpoint.best, checkpoint.mode
         if best is None or mode is None or checkpoint.monitor != self.monitor:
             return
@@ -390,8 +390,8 @@ class PublishingMixin(RepairsMixin):
     def _say_what_is_for_online(self, run: "Run") -> None:
         if (names := self._settings.online_only) and run.offline and not is_disabled(run):
             self._warn_once(
-                f"An offline run deletes and links nothing in W&B: {', '.join(names)} will do nothing here. After "
-                "`wandb sync`, `wandb-ckpt prune` does it."
+                f"An offline run can't delete or link versions: {', '.join(names)} have no effect here. Run "
+                "`wandb-ckpt prune` after `wandb sync`."
             )
 
     def _warn_once(self, message: str) -> None:
@@ -406,4 +406,4 @@ def _finish_killed_saves_at(folder: Path | None) -> None:
     try:
         finish_killed_saves(folder)
     except OSError as error:
-        logger.warning("What a killed process left in %s could not be finished: %s", folder, error)
+        logger.warning("Unfinished saves of a killed process in %s could not be cleaned up: %s", folder, error)

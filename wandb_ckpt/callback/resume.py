@@ -1,4 +1,4 @@
-"""Takes a run's training up again: its own newest checkpoint, put into a model."""
+"""Restores a run's latest checkpoint, for a training that continues."""
 
 import logging
 import shutil
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, format_of
 from wandb_ckpt.errors import RestoreError
 from wandb_ckpt.formats.safe_reading import check
-from wandb_ckpt.outbox.entry import Entry, RunFacts
+from wandb_ckpt.outbox.entry import Entry, RunInfo
 from wandb_ckpt.publishing.leftovers import is_newer, is_whole, moment_of
 from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.download import Fetched, fetch_version, kept
@@ -20,7 +20,7 @@ from wandb_ckpt.restoring.restore import restore_fetched
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import link_tree
 from wandb_ckpt.wandb_api.errors import UnreachableError
-from wandb_ckpt.wandb_api.run import pending_of
+from wandb_ckpt.wandb_api.run import entries_of
 from wandb_ckpt.wandb_api.versions import OwnVersion, logged
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ logger = logging.getLogger("wandb_ckpt")
 
 
 def restore_newest(model: Any, run: "Run", target: Target, near: Path) -> Checkpoint | None:
-    """Puts the run's newest checkpoint into a model, with the states of its seed generators.
+    """Restore the run's latest checkpoint into a model, with the states of its seed generators.
 
     Args:
         model: A built model; see `restoring.restore.check_model`.
@@ -59,7 +59,7 @@ def restore_newest(model: Any, run: "Run", target: Target, near: Path) -> Checkp
 
 
 def epoch_after(checkpoint: Checkpoint) -> int:
-    """Returns the epoch to go on with: the next one, or the same one again for a checkpoint from within it.
+    """Return the next epoch, or the same epoch for a checkpoint that was saved within it.
 
     >>> epoch_after(Checkpoint(path="m.keras", format="keras", epoch=2, monitor="loss"))
     3
@@ -92,8 +92,8 @@ def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | 
     return None if newest is None else fetch_version(newest.artifact, folder, near=near)
 
 
-def _entries(run: "Run", name: str) -> list[Entry[RunFacts]]:
-    return [entry for entry in pending_of(run, name) if is_whole(entry)]
+def _entries(run: "Run", name: str) -> list[Entry[RunInfo]]:
+    return [entry for entry in entries_of(run, name) if is_whole(entry)]
 
 
 def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
@@ -101,8 +101,8 @@ def _versions_of(run: "Run", name: str) -> list[OwnVersion]:
         return [] if run.offline else logged(run, name)
     except UnreachableError as error:
         raise RestoreError(
-            f"W&B can't say what the run {run.id} has: {error}. Nothing was restored. Call resume again when it can; "
-            "without it, training begins anew."
+            f"W&B can't list the checkpoints of run {run.id}: {error}. Nothing was restored. Call resume again "
+            "later, or train from the start without it."
         ) from error
 
 
@@ -121,7 +121,7 @@ def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
 
 
 def _newest_finite(run: "Run", name: str, folder: Path) -> str:
-    """Returns the newest checkpoint without NaN. What became NaN stays so: only a few checkpoints are downloaded."""
+    """Return the newest checkpoint without NaN. It is a binary search, because NaN never goes away in training."""
     try:
         kept_here = [(moment_of(entry), partial(kept, entry, entry.snapshot.base)) for entry in _entries(run, name)]
         versions = [

@@ -10,7 +10,7 @@ from wandb_ckpt.cli._failure import Failure, in_one_line
 from wandb_ckpt.cli._output import Column, age, say, say_aside, say_table, size
 
 if TYPE_CHECKING:
-    from wandb_ckpt.outbox.entry import Entry, RunFacts
+    from wandb_ckpt.outbox.entry import Entry, RunInfo
     from wandb_ckpt.publishing.leftovers import Attempt
 
 _COLUMNS = (
@@ -60,7 +60,7 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: Any) -> 
         raise Failure(f"{len(failed)} of {len(ready)} checkpoints are still pending.")
 
 
-def _row(entry: "Entry[RunFacts]", held: str | None) -> tuple[str, ...]:
+def _row(entry: "Entry[RunInfo]", held: str | None) -> tuple[str, ...]:
     run = "/".join(part for part in (entry.run.entity, entry.run.project, entry.run.id) if part)
     return (
         run,

@@ -1,1 +1,1 @@
-"""The checkpoints on this disk that wait to be published: frozen bytes, and a record of what they are."""
+"""The checkpoints on this disk that wait to be published: frozen bytes, and a record of each."""

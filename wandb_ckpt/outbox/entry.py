@@ -25,8 +25,8 @@ OtherT = TypeVar("OtherT")
 
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
-    """The run that a checkpoint belongs to, for a process that does not have it.
+class RunInfo:
+    """A run, as another process must know it.
 
     Attributes:
         id: Its id.
@@ -48,7 +48,7 @@ class Entry(Generic[RunT]):
     """One checkpoint in the outbox: everything that its version is made of.
 
     Attributes:
-        run: The run that logs it: wandb's own in the process that has it open, else what a record says of it.
+        run: The run that logs it: wandb's `Run` in the process that has it open, else what a record says.
         name: The artifact's name.
         place: Where Keras saved it, absolute.
         aliases: The version's aliases.
@@ -56,7 +56,7 @@ class Entry(Generic[RunT]):
         template: The file name that the user gave, with its placeholders: it tells callbacks of a run apart.
         epoch_key: The key in the run's summary for the epoch of the best value.
         shard: `"layer"` when the version is published in shards.
-        owner: The process that publishes it, as long as that lives; `None` before it is written down.
+        owner: The process that publishes it, as long as that process lives; `None` before the record is written.
         digest: The artifact's digest, once it was handed over to wandb; empty until then.
     """
 
@@ -79,18 +79,18 @@ class Entry(Generic[RunT]):
         return self.snapshot.root
 
     def with_run(self, run: OtherT) -> "Entry[OtherT]":
-        """Return the same for a run that is known in another way."""
+        """Return the entry with its run in another form."""
         return cast("Entry[OtherT]", replace(self, run=cast("RunT", run)))
 
     def beside(self, others: Iterable[float | None]) -> "Entry[RunT]":
-        """Return the same as the best, or not, beside checkpoints with other values."""
+        """Return the entry as the best or not, compared with other values."""
         checkpoint = beside(self.checkpoint, others)
         rest = (alias for alias in self.aliases if alias != "best")
         return replace(self, checkpoint=checkpoint, aliases=aliases_for(checkpoint, rest))
 
 
-def write_record(entry: Entry[RunFacts]) -> None:
-    """Write the record of an entry into its folder, in one step where that can be done.
+def write_record(entry: Entry[RunInfo]) -> None:
+    """Write the record of an entry into its folder, in one step.
 
     It is not flushed to the disk, for it is written while training waits: after a loss of power the bytes are there,
     and it may not be.
@@ -104,8 +104,8 @@ def write_record(entry: Entry[RunFacts]) -> None:
     move(aside, file)
 
 
-def read_record(folder: Path) -> Entry[RunFacts] | None:
-    """Return the entry in a folder, or `None` where there is no whole record of one."""
+def read_record(folder: Path) -> Entry[RunInfo] | None:
+    """Return the entry in a folder, or `None` if there is no valid record."""
     try:
         return decoded(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")), folder)
     except (OSError, ValueError, KeyError, TypeError):
@@ -113,7 +113,7 @@ def read_record(folder: Path) -> Entry[RunFacts] | None:
 
 
 def command_for(folder: Path) -> str:
-    """Returns the command that publishes what is pending under a folder.
+    """Return the command that publishes what is pending under a folder.
 
     >>> command_for(Path("wandb/run-1"))
     'wandb-ckpt publish wandb/run-1'
@@ -121,7 +121,7 @@ def command_for(folder: Path) -> str:
     return f"wandb-ckpt publish {shlex.quote(str(folder))}"
 
 
-def encoded(entry: Entry[RunFacts]) -> dict[str, Any]:
+def encoded(entry: Entry[RunInfo]) -> dict[str, Any]:
     """Return an entry as JSON values, with paths relative to its folder."""
     snapshot = entry.snapshot
     files = [
@@ -145,8 +145,8 @@ def encoded(entry: Entry[RunFacts]) -> dict[str, Any]:
     }
 
 
-def decoded(values: Mapping[str, Any], folder: Path) -> Entry[RunFacts]:
-    """Return the entry that `encoded` was called on, which is in `folder` now.
+def decoded(values: Mapping[str, Any], folder: Path) -> Entry[RunInfo]:
+    """Return the entry that `encoded` was called with, for its present folder.
 
     Raises:
         ValueError: It is of another version of this package.
@@ -156,7 +156,7 @@ def decoded(values: Mapping[str, Any], folder: Path) -> Entry[RunFacts]:
         raise ValueError(f"{folder / FILE_NAME} has format {values['wandb_ckpt']!r}: expected {_FORMAT}")
     files = tuple(SnapshotFile(name, folder / path, size, time_ns) for name, path, size, time_ns in values["files"])
     return Entry(
-        run=RunFacts(**values["run"]),
+        run=RunInfo(**values["run"]),
         name=values["name"],
         checkpoint=Checkpoint(**values["checkpoint"]),
         place=Path(values["place"]),

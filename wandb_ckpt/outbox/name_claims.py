@@ -23,7 +23,7 @@ class Claim:
     Attributes:
         name: The artifact's name.
         file: Where the claim is kept.
-        claimant: What tells one callback of a run from another: its path and monitor.
+        claimant: Identifies a callback within a run: its path and monitor.
         best: The best monitored value that was saved under the name in this run folder, if any.
         is_first: Whether no other callback has had the name in this run folder.
     """
@@ -35,14 +35,14 @@ class Claim:
     is_first: bool = False
 
     def write(self, best: float | None) -> None:
-        """Keeps the best value so far for whoever claims the name next."""
+        """Save the best value so far, for the next claim of the same callback."""
         aside = self.file.with_name(f"{self.file.name}.{uuid.uuid4().hex}")
         aside.write_text(_encoded(self.claimant, best), encoding="utf-8")
         aside.replace(self.file)
 
 
 def claim(folder: Path, names: Iterable[str], claimant: str) -> Claim:
-    """Returns a claim on the first of `names` that is free or already the claimant's, else on the last one.
+    """Claim the first of `names` that is free or already the claimant's, else the last one.
 
     Args:
         folder: The folder of the run's claims; made when missing.
@@ -65,12 +65,12 @@ def claim(folder: Path, names: Iterable[str], claimant: str) -> Claim:
 
 
 def claimants(folder: Path) -> set[str]:
-    """Returns everybody who has claimed a name in a folder of claims."""
+    """Return all claimants in a folder of claims."""
     return {str(_owner(file).get("claimant", "")) for file in folder.glob("*.json")}
 
 
 def _create(file: Path, claimant: str) -> bool:
-    """Makes the claim unless there is one; complete at once, so that nobody ever reads half of it."""
+    """Write the claim unless there is one, in one step, so that nobody reads half of it."""
     aside = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     aside.write_text(_encoded(claimant, None), encoding="utf-8")
     try:
@@ -87,7 +87,7 @@ def _create(file: Path, claimant: str) -> bool:
 
 
 def _owner(file: Path) -> dict[str, Any]:
-    """Returns what a claim says; a damaged one is somebody's, nobody knows whose."""
+    """Return the content of a claim; empty if it is damaged."""
     try:
         owner = json.loads(file.read_text(encoding="utf-8"))
     except ValueError:

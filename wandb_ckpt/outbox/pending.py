@@ -5,7 +5,7 @@ from glob import escape
 from pathlib import Path
 
 from wandb_ckpt.locks import lives
-from wandb_ckpt.outbox.entry import FILE_NAME, Entry, RunFacts, read_record
+from wandb_ckpt.outbox.entry import FILE_NAME, Entry, RunInfo, read_record
 from wandb_ckpt.outbox.run_folder import can_be_synced, is_synced
 from wandb_ckpt.saving.atomic import PREFIX
 
@@ -13,7 +13,7 @@ from wandb_ckpt.saving.atomic import PREFIX
 _DEPTHS = ("", "*/", "*/*/", "wandb_ckpt/*/*/", "*/wandb_ckpt/*/*/", "wandb/*/wandb_ckpt/*/*/")
 
 
-def find(*paths: Path) -> tuple[Entry[RunFacts], ...]:
+def find(*paths: Path) -> tuple[Entry[RunInfo], ...]:
     """Return the entries under the paths, oldest first.
 
     Args:
@@ -22,7 +22,7 @@ def find(*paths: Path) -> tuple[Entry[RunFacts], ...]:
     return _read(file for root in paths for depth in _DEPTHS for file in root.glob(f"{depth}{FILE_NAME}"))
 
 
-def find_of(run: RunFacts, name: str, wandb_folder: Path) -> tuple[Entry[RunFacts], ...]:
+def find_entries_of(run: RunInfo, name: str, wandb_folder: Path) -> tuple[Entry[RunInfo], ...]:
     """Return the entries of one artifact of a run, oldest first.
 
     It reads no other records, for training waits meanwhile: wandb's folders are named after their run.
@@ -34,25 +34,25 @@ def find_of(run: RunFacts, name: str, wandb_folder: Path) -> tuple[Entry[RunFact
     return tuple(entry for entry in found if (entry.run, entry.name) == (run, name))
 
 
-def why_held(entry: Entry[RunFacts]) -> str | None:
+def why_held(entry: Entry[RunInfo]) -> str | None:
     """Return why this process can't publish an entry now, or `None` when it can."""
     if entry.owner is not None and lives(entry.owner.token, entry.folder.parent):
-        return f"process {entry.owner.pid} is at it, on {entry.owner.host}"
+        return f"process {entry.owner.pid} on {entry.owner.host} is publishing it"
     if is_unsynced(entry) and can_be_synced(_run_folder(entry)):
         return f"the run is offline: wandb sync {_run_folder(entry)}"
     return None
 
 
-def is_unsynced(entry: Entry[RunFacts]) -> bool:
+def is_unsynced(entry: Entry[RunInfo]) -> bool:
     """Return whether an entry is of an offline run that `wandb sync` has not uploaded."""
     return entry.run.offline and not is_synced(_run_folder(entry))
 
 
-def _run_folder(entry: Entry[RunFacts]) -> Path:
+def _run_folder(entry: Entry[RunInfo]) -> Path:
     return entry.folder.parents[2]  # where it lies in one
 
 
-def _read(files: Iterable[Path]) -> tuple[Entry[RunFacts], ...]:
+def _read(files: Iterable[Path]) -> tuple[Entry[RunInfo], ...]:
     folders = {file.resolve().parent for file in files}  # `latest-run` is a link to one of its neighbours
     whole = (folder for folder in folders if not folder.name.startswith(PREFIX))  # the rest is in the making
     return tuple(filter(None, (read_record(folder) for folder in sorted(whole, key=lambda folder: folder.name))))

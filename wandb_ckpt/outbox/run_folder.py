@@ -1,4 +1,4 @@
-"""What the folder of a wandb run on this disk tells."""
+"""Whether an offline run's folder was synced, or can be."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ _EMPTY_LOG = 7
 
 
 def is_synced(folder: Path) -> bool:
-    """Returns whether `wandb sync` has uploaded a run's folder."""
+    """Return whether `wandb sync` has uploaded a run's folder."""
     return any(folder.glob("*.wandb.synced"))
 
 
 def can_be_synced(folder: Path) -> bool:
-    """Returns whether a run's folder has a log with something in it, which `wandb sync` can upload."""
+    """Return whether `wandb sync` can upload a run's folder: whether its log is not empty."""
     return any(log.stat().st_size > _EMPTY_LOG for log in folder.glob("*.wandb"))

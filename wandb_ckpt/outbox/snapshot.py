@@ -15,7 +15,7 @@ from wandb_ckpt.saving.observer import Save
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """One file of a snapshot: its name in the artifact, its path, and what it looked like when frozen."""
+    """One file of a snapshot: its name in the artifact, its path, and its size and time when it was frozen."""
 
     name: str
     path: Path
@@ -23,7 +23,7 @@ class SnapshotFile:
     mtime_ns: int
 
     def is_unchanged(self) -> bool:
-        """Returns whether the file still has the size and time that it was frozen with."""
+        """Return whether the file has the size and time of when it was frozen."""
         try:
             now = self.path.stat()
         except FileNotFoundError:
@@ -36,8 +36,8 @@ class Snapshot:
     """The frozen bytes of one checkpoint.
 
     Attributes:
-        root: The folder that holds them, in `content`, and goes with them. Where the checkpoint is on another file
-            system, `content` is a link to the bytes beside the checkpoint.
+        root: The folder with the bytes, in `content`. If the checkpoint is on another file system, `content` is a
+            link to bytes beside the checkpoint.
         files: Every file, with its name in the artifact: a file under its own name, a folder's content
             at the root, each file of a TF prefix under its own name.
         is_folder: Whether the checkpoint is a folder (a SavedModel).
@@ -60,11 +60,11 @@ class Snapshot:
 
     @property
     def is_alone(self) -> bool:
-        """Whether no checkpoint shares the bytes any more, so that to remove the snapshot frees their room."""
+        """Whether no checkpoint shares the bytes any more, so that removing the snapshot frees disk space."""
         return all(file.path.stat().st_nlink == 1 for file in self.files)
 
     def check_unchanged(self) -> None:
-        """Checks that nothing else has written to the files since they were frozen.
+        """Check that nothing else has written to the files since they were frozen.
 
         Raises:
             ValueError: Something has; says to which.
@@ -76,7 +76,7 @@ class Snapshot:
             )
 
     def flush(self) -> None:
-        """Flushes the bytes to the disk. The checkpoint itself shares them, so it is flushed as well."""
+        """Flush the bytes to the disk. The checkpoint shares them, so it is flushed as well."""
         for file in self.files:
             descriptor = os.open(file.path, os.O_RDONLY)
             try:
@@ -85,7 +85,7 @@ class Snapshot:
                 os.close(descriptor)
 
     def bring_home(self) -> None:
-        """Copies bytes that lie elsewhere to where the snapshot is, so that its folder can be moved as a whole.
+        """Copy bytes on another file system into the snapshot's folder, so that the folder can be moved.
 
         Raises:
             OSError: There is no room for them.
@@ -105,7 +105,7 @@ class Snapshot:
             shutil.rmtree(elsewhere.parent, ignore_errors=True)
 
     def release(self) -> None:
-        """Removes the snapshot from the disk."""
+        """Remove the snapshot from the disk."""
         content = self.root / "content"
         folders = [self.root, *([content.resolve().parent] if content.is_symlink() else [])]
         with suppress(OSError):
@@ -116,7 +116,7 @@ class Snapshot:
 
 
 def freeze(save: Save, home: Path, *, note: Callable[[Snapshot], None], copy: bool = False) -> Snapshot:
-    """Returns the frozen bytes of a save, moved to `home` if that is on the same file system.
+    """Freeze the bytes of a save, and move them to `home` if that is on the same file system.
 
     At `home` there is nothing or all of it: a kill leaves only folders that the next start sweeps. This process holds
     it, until the snapshot is released or let go.
@@ -161,7 +161,7 @@ def _moved(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) 
 
 
 def _left_beside(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) -> Path:
-    """Leaves the bytes beside the checkpoint, on another file system, for a copy would hold training."""
+    """Leave the bytes beside the checkpoint, on another file system, because a copy would hold training."""
     # Under another name, for what a killed process leaves under the first one is taken for an unfinished save.
     kept, aside = new_root(root.parent, KEPT_PREFIX).resolve(), new_root(home.parent)
     try:
@@ -205,7 +205,7 @@ def _copy(path: Path, content: Path) -> None:
 
 
 def _parts(path: Path) -> list[Path]:
-    """Returns the file itself, or the files of the TF prefix that it names."""
+    """Return the file itself, or the files of the TF prefix that it names."""
     if path.is_file():
         return [path]
     shards = sorted(path.parent.glob(f"{path.name}.data-*"))

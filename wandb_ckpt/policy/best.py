@@ -1,4 +1,4 @@
-"""What is best and which aliases a checkpoint gets. Pure."""
+"""What is best, and which aliases a checkpoint gets. Pure."""
 
 import operator
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ _IS_BETTER: dict[Direction, Callable[[float, float], bool]] = {"min": operator.l
 
 
 def beside(checkpoint: Checkpoint, others: Iterable[float | None]) -> Checkpoint:
-    """Returns the checkpoint as the best, or not, beside checkpoints with other values.
+    """Return the checkpoint as the best or not, compared with other values.
 
     A missing value is never best, nor is any value while it is unknown which direction is better.
     An equal value is no improvement, as in Keras.
@@ -26,7 +26,7 @@ def beside(checkpoint: Checkpoint, others: Iterable[float | None]) -> Checkpoint
 
 
 def best_of(values: Iterable[float | None], mode: Direction | None) -> float | None:
-    """Returns the best value, `None` where there is none, or it is unknown which direction is better."""
+    """Return the best value, or `None` if there is none or the direction is unknown."""
     known = [value for value in values if value is not None]
     if mode is None or not known:
         return None
@@ -34,7 +34,7 @@ def best_of(values: Iterable[float | None], mode: Direction | None) -> float | N
 
 
 def is_better(value: float, other: float, mode: Direction) -> bool:
-    """Returns whether a value is better than another one, not only as good.
+    """Return whether a value is better than another one, not only as good.
 
     >>> is_better(0.5, 0.4, "max"), is_better(0.5, 0.5, "max")
     (True, False)
@@ -43,7 +43,7 @@ def is_better(value: float, other: float, mode: Direction) -> bool:
 
 
 def direction_of(monitor_op: Callable[[Any, Any], Any]) -> Direction:
-    """Returns the direction that a parent's comparison means; its result may be a backend tensor.
+    """Return the direction of Keras's comparison. Its result may be a backend tensor.
 
     >>> direction_of(operator.lt)
     'min'
@@ -52,7 +52,7 @@ def direction_of(monitor_op: Callable[[Any, Any], Any]) -> Direction:
 
 
 def aliases_for(checkpoint: Checkpoint, extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """Returns the aliases of a checkpoint's version, without duplicates.
+    """Return the aliases of a checkpoint's version, without duplicates.
 
     `epoch_N` and `epoch_N_batch_M` are zero-based: wandb's own callback names them so, and scripts rely on it.
 

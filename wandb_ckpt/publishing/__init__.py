@@ -1,1 +1,1 @@
-"""The background: publishes checkpoints in order, deletes old versions and files, links the best ones."""
+"""The background: publishes checkpoints in order, deletes old versions and files, links the best versions."""

@@ -1,4 +1,4 @@
-"""The process that `finished_runs` starts: opens a finished run once more, logs its checkpoints, and leaves it so."""
+"""The process that `finished_runs` starts: opens a finished run again, and logs checkpoints in it."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandb_ckpt.outbox.entry import Entry, RunFacts, decoded
+from wandb_ckpt.outbox.entry import Entry, RunInfo, decoded
 from wandb_ckpt.publishing.finished_runs import Result
 from wandb_ckpt.wandb_api import private
-from wandb_ckpt.wandb_api.aliases import Standing
+from wandb_ckpt.wandb_api.aliases import LatePublisher
 from wandb_ckpt.wandb_api.api import api_for, default_entity
-from wandb_ckpt.wandb_api.artifacts import build, log, note_best
-from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError, words
+from wandb_ckpt.wandb_api.artifacts import build, log, write_best_to_summary
+from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError, message_of
 from wandb_ckpt.wandb_api.run import open_again
 from wandb_ckpt.wandb_api.synced_runs import find_run, look_up
 
@@ -29,7 +29,7 @@ _FINISHING = 60
 
 
 def main(order: Mapping[str, Any]) -> None:
-    """Does what it is told, and answers with one line of JSON for each checkpoint, and one more where it fails."""
+    """Publish the entries of an order. Answer with one line of JSON for each, and one more if something fails."""
     # This process may have inherited that signals are blocked or ignored; without its parent, nobody else ends it.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -44,7 +44,7 @@ def main(order: Mapping[str, Any]) -> None:
     except RefusedError as error:
         tell({"refused": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever wandb raises, it is told
-        tell({"unreachable": words(error)})
+        tell({"unreachable": message_of(error)})
 
 
 def _tell(answers: int, answer: Mapping[str, Any]) -> None:
@@ -55,11 +55,11 @@ def _tell(answers: int, answer: Mapping[str, Any]) -> None:
 def _published(order: Mapping[str, Any]) -> Iterator[Result]:
     entries = [decoded(values, Path(folder)) for folder, values in order["entries"]]
     with _opened(order) as run:
-        standings: dict[str, Standing] = {}
+        publishers: dict[str, LatePublisher] = {}
         for entry in entries:
-            yield _publish(entry, run, standings)
-        for standing in standings.values():
-            standing.put_latest_back()
+            yield _publish(entry, run, publishers)
+        for standing in publishers.values():
+            standing.restore_latest()
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def _opened(order: Mapping[str, Any]) -> Iterator["Run"]:
         project=known.project if known else facts["project"],
         folder=order["dir"],
         resume=None if offline else "allow" if order["is_new"] else "must",
-        config={**kept.get("config", {}), **(private.config_of_its_own(known) if known else {})},
+        config={**kept.get("config", {}), **(private.wandb_config_of(known) if known else {})},
         settings=kept.get("settings", {}),
     )
     try:
@@ -84,26 +84,26 @@ def _opened(order: Mapping[str, Any]) -> Iterator["Run"]:
         run.finish(exit_code=code)
 
 
-def _publish(entry: Entry[RunFacts], run: "Run", standings: dict[str, Standing]) -> Result:
+def _publish(entry: Entry[RunInfo], run: "Run", publishers: dict[str, LatePublisher]) -> Result:
     publication = entry.with_run(run)
     try:
         artifact = build(publication, entry.digest)
     except (ValueError, TypeError, OSError) as error:
-        return Result(reason=words(error))
+        return Result(reason=message_of(error))
     if run.offline:
         log(publication, artifact)
-        note_best(publication)
+        write_best_to_summary(publication)
         return Result()
     name = publication.name
-    standing = standings.setdefault(name, Standing(api_for(run), f"{run.entity}/{run.project}/{name}"))
+    standing = publishers.setdefault(name, LatePublisher(api_for(run), f"{run.entity}/{run.project}/{name}"))
     try:
         return Result(standing.publish(publication, artifact))
     except (RefusedError, ValueError, TypeError, PermissionError) as error:
-        return Result(reason=words(error))
+        return Result(reason=message_of(error))
 
 
 def _finished(order: Mapping[str, Any]) -> "PublicRun":
-    """Returns the run as it ended; waits for the end if the process that had it is just at it.
+    """Return the finished run. Wait for its end if its process is just finishing it.
 
     Raises:
         RefusedError: There is no such run, or none any more.
@@ -129,7 +129,7 @@ def _found(order: Mapping[str, Any], entity: str) -> "PublicRun":
         run = find_run(entity, facts["id"], Path(order["entries"][0][0]).parents[2])
     if run is None:
         where = " If it was synced to another place, say which: --project, --entity, --id" if facts["offline"] else ""
-        raise RefusedError(f"there is no run {path}: it was deleted, or is not to be seen with this key.{where}")
+        raise RefusedError(f"there is no run {path}: it was deleted, or this API key has no access to it.{where}")
     return run
 
 

@@ -1,4 +1,4 @@
-"""Publishes into a run that is finished, from a process of its own.
+"""Publishes checkpoints into finished runs, from a process of its own.
 
 An exception that leaves `with wandb.init()` finishes the run before anything of ours can know, with checkpoints still
 pending; a killed process leaves them on the disk. They are logged by resuming the run once more; in another process,
@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.locks import this_process
-from wandb_ckpt.outbox.entry import Entry, RunFacts, encoded
+from wandb_ckpt.outbox.entry import Entry, RunInfo, encoded
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.artifacts import Publication
 from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError
-from wandb_ckpt.wandb_api.run import run_facts
+from wandb_ckpt.wandb_api.run import run_info
 
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Run
@@ -61,7 +61,7 @@ class Result:
     """What became of one checkpoint.
 
     Attributes:
-        version: `"v3"`; `None` for an offline run, and where there is a reason.
+        version: `"v3"`; `None` for an offline run, or when there is a reason.
         reason: Why it can't become a version.
     """
 
@@ -70,7 +70,7 @@ class Result:
 
 
 def publish(publications: Sequence[Publication]) -> Iterator[Result]:
-    """Publishes checkpoints of one finished run of this process.
+    """Publish checkpoints of one finished run of this process.
 
     Yields:
         What became of each, in order, as soon as it is known; the last one when the run is finished again.
@@ -80,7 +80,7 @@ def publish(publications: Sequence[Publication]) -> Iterator[Result]:
         UnreachableError: The rest can't be published now.
     """
     run = publications[0].run
-    facts = run_facts(run)
+    facts = run_info(run)
     ours = this_process()
     entries = [replace(each.with_run(facts), owner=ours, digest="") for each in publications]
     order = {
@@ -94,8 +94,8 @@ def publish(publications: Sequence[Publication]) -> Iterator[Result]:
     yield from _publish(entries, order, {"WANDB_API_KEY": run.settings.api_key} if run.settings.api_key else {})
 
 
-def publish_entries(entries: Sequence[Entry[RunFacts]], *, is_new: bool) -> Iterator[Result]:
-    """Publishes checkpoints that another process left, all of one run, and keeps the run's state.
+def publish_entries(entries: Sequence[Entry[RunInfo]], *, is_new: bool) -> Iterator[Result]:
+    """Publish checkpoints of one run that another process left, and keep the run's state.
 
     Args:
         is_new: Whether the run may not be on the server yet, for an offline run of which nothing else is left.
@@ -111,16 +111,16 @@ def publish_entries(entries: Sequence[Entry[RunFacts]], *, is_new: bool) -> Iter
 
 
 def _kept(run: "Run") -> dict[str, Any]:
-    """Returns what a second offline folder of the run would else blank, when it is synced after the first one."""
+    """Return the run's description, which a second offline folder would overwrite with nothing when it is synced."""
     settings = ("host", "run_group", "run_job_type", "run_notes", "run_tags", "sweep_id")
     kept = {name: getattr(run.settings, name, None) for name in settings}
     kept |= {"run_name": run.name, "run_notes": run.notes, "run_tags": run.tags}
     given = {name: value for name, value in kept.items() if value}
-    config = {**dict(run.config), **private.config_of_its_own(run)}
+    config = {**dict(run.config), **private.wandb_config_of(run)}
     return {"config": config, "summary": dict(run.summary), "settings": given}
 
 
-def _publish(entries: Sequence[Entry[RunFacts]], order: dict[str, Any], key: dict[str, str]) -> Iterator[Result]:
+def _publish(entries: Sequence[Entry[RunInfo]], order: dict[str, Any], key: dict[str, str]) -> Iterator[Result]:
     run = entries[0].run
     limit = LIMIT + max(entry.snapshot.size for entry in entries) / _SLOWEST
     order |= {
@@ -140,14 +140,14 @@ def _publish(entries: Sequence[Entry[RunFacts]], order: dict[str, Any], key: dic
     if last is not None:
         yield last
     if number < len(entries):
-        raise UnreachableError("the process that opened the run once more ended and did not say why")
+        raise UnreachableError("the process that opened the run again ended without an answer")
 
 
 def _raise_if_it_ended(answer: dict[str, Any]) -> None:
     if "refused" in answer:
         raise RefusedError(answer["refused"])
     if "unreachable" in answer:
-        raise UnreachableError(f"the run could not be opened once more: {answer['unreachable']}")
+        raise UnreachableError(f"the run could not be opened again: {answer['unreachable']}")
 
 
 # ---- the process -------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _raise_if_it_ended(answer: dict[str, Any]) -> None:
 
 @contextmanager
 def _started(order: dict[str, Any], environ: dict[str, str], limit: float) -> Iterator[Iterator[dict[str, Any]]]:
-    """Starts the process, gives what it answers, and waits for its end; what hangs, or is left by an error, goes."""
+    """Start the process, provide its answers, and wait for its end. Kill it if it hangs or an error is raised."""
     python, (reading, writing) = _interpreter(), os.pipe()
     try:
         # A group of its own: Ctrl-C at the terminal is for this process, and the second one is an impatient user's.
@@ -203,7 +203,7 @@ def _answers(child: "subprocess.Popen[bytes]", reading: int, limit: float) -> It
 
 
 def _give(writing: int, data: bytes, limit: float) -> None:
-    """Writes to a pipe that nobody may ever read from."""
+    """Write to a pipe with a time limit, because nobody may read from it."""
     os.set_blocking(writing, False)
     poll = select.poll()
     poll.register(writing, select.POLLOUT)
@@ -214,7 +214,7 @@ def _give(writing: int, data: bytes, limit: float) -> None:
 
 
 def _lines(reading: int, limit: float) -> Iterator[bytes]:
-    """Returns lines as they come, until the other side is closed."""
+    """Yield lines as they come, until the other side is closed."""
     poll, rest = select.poll(), b""
     poll.register(reading, select.POLLIN)
     while poll.poll(limit * 1000):
@@ -227,11 +227,11 @@ def _lines(reading: int, limit: float) -> Iterator[bytes]:
 
 
 def _hanging(limit: float) -> UnreachableError:
-    return UnreachableError(f"the run could not be opened once more: nothing happened for {limit:.0f} seconds")
+    return UnreachableError(f"the run could not be opened again: nothing happened for {limit:.0f} seconds")
 
 
 def _interpreter() -> str:
-    """Returns a Python to start; `sys.executable` is none in a frozen program, and in what embeds Python.
+    """Return a Python interpreter. `sys.executable` is not one in frozen programs, or where Python is embedded.
 
     Raises:
         RefusedError: There is none.
@@ -249,7 +249,7 @@ def _interpreter() -> str:
 
 
 def _import_path() -> list[str]:
-    """Returns the import path of this process, whatever made it so."""
+    """Return the import path of this process."""
     path = [str(Path(entry).absolute()) for entry in sys.path if isinstance(entry, str)]
     # Where the working directory is another one by now, a relative entry leads elsewhere.
     packages = (str(Path(sys.modules[name].__file__ or "").absolute().parents[1]) for name in ("wandb_ckpt", "wandb"))

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Moment, moment
-from wandb_ckpt.outbox.entry import Entry, RunFacts, command_for
+from wandb_ckpt.outbox.entry import Entry, RunInfo, command_for
 from wandb_ckpt.outbox.pending import find, is_unsynced, why_held
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.threads import start
-from wandb_ckpt.wandb_api.aliases import Standing
+from wandb_ckpt.wandb_api.aliases import LatePublisher
 from wandb_ckpt.wandb_api.api import api_for, ask
 from wandb_ckpt.wandb_api.artifacts import keep_record
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import RefusedError, UnreachableError
-from wandb_ckpt.wandb_api.run import pending_of, sync_folder
+from wandb_ckpt.wandb_api.run import entries_of, sync_folder
 from wandb_ckpt.wandb_api.versions import OwnVersion, logged
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ logger = logging.getLogger("wandb_ckpt")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of one entry of the outbox.
+    """What became of one entry.
 
     Attributes:
         version: `"v3"`, and the snapshot is gone from this disk.
         reason: Why it is still pending.
     """
 
-    entry: Entry[RunFacts]
+    entry: Entry[RunInfo]
     version: str | None = None
     reason: str | None = None
 
 
-def publish(found: Iterable[Entry[RunFacts]]) -> Iterator[Attempt]:
-    """Publishes what nothing is in the way of, run by run, each into its own run, and yields what became of each.
+def publish(found: Iterable[Entry[RunInfo]]) -> Iterator[Attempt]:
+    """Publish the entries that can be published now, each into its own run, and yield what became of each.
 
     What W&B has already only goes from this disk.
     """
@@ -55,20 +55,20 @@ def publish(found: Iterable[Entry[RunFacts]]) -> Iterator[Attempt]:
         yield from _publish(list(group))
 
 
-def moved(entry: Entry[RunFacts], *, project: str | None, entity: str | None, run_id: str | None) -> Entry[RunFacts]:
-    """Return an entry for a run that is in another place than it was begun in, as far as that is given."""
+def moved(entry: Entry[RunInfo], *, project: str | None, entity: str | None, run_id: str | None) -> Entry[RunInfo]:
+    """Return an entry whose run is in another project, entity or id than the one in its record."""
     run = entry.run
     return entry.with_run(
         replace(run, project=project or run.project, entity=entity or run.entity, id=run_id or run.id)
     )
 
 
-def _run_of(entry: Entry[RunFacts]) -> tuple[str, str, str, str]:
+def _run_of(entry: Entry[RunInfo]) -> tuple[str, str, str, str]:
     run = entry.run
     return run.base_url, run.entity, run.project, run.id
 
 
-def _publish(group: Sequence[Entry[RunFacts]]) -> Iterator[Attempt]:
+def _publish(group: Sequence[Entry[RunInfo]]) -> Iterator[Attempt]:
     is_new = any(is_unsynced(entry) for entry in group)
     left = deque(group)
     try:
@@ -82,18 +82,18 @@ def _publish(group: Sequence[Entry[RunFacts]]) -> Iterator[Attempt]:
             yield Attempt(entry, reason=str(error))
 
 
-def take_over(run: "Run", name: str) -> tuple[Entry[RunFacts], ...]:
-    """Returns what killed processes left of an artifact of the run on this disk, for this process to publish.
+def take_over(run: "Run", name: str) -> tuple[Entry[RunInfo], ...]:
+    """Take over the entries that killed processes of the run left on this disk, and return them.
 
     Only what is newer than all that W&B has: it then comes in the order in which it was saved. An offline run's
     snapshots are left to `wandb sync`.
     """
-    pending = () if run.offline else pending_of(run, name)
+    pending = () if run.offline else entries_of(run, name)
     left = [entry for entry in pending if why_held(entry) is None and is_whole(entry)]
     try:
         versions = ask(partial(logged, run, name)) if left else []
     except UnreachableError as error:
-        logger.warning("%d checkpoints of an earlier process stay on this disk: %s", len(left), error)
+        logger.warning("%d checkpoints of an earlier process are not published yet: %s", len(left), error)
         return ()
     taken = tuple(entry for entry in left if is_newer(entry, versions))
     for entry in taken:
@@ -102,23 +102,23 @@ def take_over(run: "Run", name: str) -> tuple[Entry[RunFacts], ...]:
     return taken
 
 
-def is_newer(entry: Entry[RunFacts], versions: Sequence[OwnVersion]) -> bool:
+def is_newer(entry: Entry[RunInfo], versions: Sequence[OwnVersion]) -> bool:
     """Return whether an entry was saved later than all versions."""
     return all(moment_of(entry) > version.candidate.moment for version in versions)
 
 
-def moment_of(entry: Entry[RunFacts]) -> Moment:
-    """Return when an entry was saved, to be compared."""
+def moment_of(entry: Entry[RunInfo]) -> Moment:
+    """Return when an entry was saved, for comparison."""
     return moment(entry.checkpoint.to_metadata())
 
 
-def is_whole(entry: Entry[RunFacts]) -> bool:
-    """Return whether the files of an entry are as they were when they were frozen."""
+def is_whole(entry: Entry[RunInfo]) -> bool:
+    """Return whether the files of an entry have not changed since they were frozen."""
     return all(file.is_unchanged() for file in entry.snapshot.files)
 
 
 def sweep_in_background(run: "Run") -> None:
-    """Removes what dead processes left of versions that W&B has, and says in one line what W&B doesn't have.
+    """Remove the entries of dead processes that W&B has as versions. Print one line about those that it has not.
 
     It looks beside the run's own folder, and only at what is for the run's server.
     """
@@ -138,33 +138,33 @@ def _sweep(run: "Run", here: Path) -> None:
         _say_unpublished(unpublished, here)
 
 
-def _swept_in(here: Path, run: "Run") -> Iterator[Entry[RunFacts]]:
+def _swept_in(here: Path, run: "Run") -> Iterator[Entry[RunInfo]]:
     left = sorted((each for each in find(here) if _is_left_behind(each, run.settings.base_url)), key=_artifact_of)
     for _, group in groupby(left, key=_artifact_of):
         yield from _swept(api_for(run), list(group))
 
 
-def _say_unpublished(unpublished: Sequence[Entry[RunFacts]], here: Path) -> None:
+def _say_unpublished(unpublished: Sequence[Entry[RunInfo]], here: Path) -> None:
     amount = sum(each.snapshot.size for each in unpublished) / 1e6
     say(
         f"{len(unpublished)} checkpoint{'s' if len(unpublished) > 1 else ''} of earlier processes ({amount:.1f} MB) "
-        f"were never published. This lists them, and publishes them: {command_for(here)}",
+        f"were never published. To list and upload them, run: {command_for(here)}",
         warn=True,
     )
 
 
-def _is_left_behind(entry: Entry[RunFacts], base_url: str) -> bool:
+def _is_left_behind(entry: Entry[RunInfo], base_url: str) -> bool:
     return why_held(entry) is None and entry.run.base_url == base_url
 
 
-def _artifact_of(entry: Entry[RunFacts]) -> tuple[str, str, str]:
+def _artifact_of(entry: Entry[RunInfo]) -> tuple[str, str, str]:
     return entry.run.entity, entry.run.project, entry.name
 
 
-def _swept(api: "Api", group: Sequence[Entry[RunFacts]]) -> Iterator[Entry[RunFacts]]:
-    """Removes what is a version, and yields the rest."""
+def _swept(api: "Api", group: Sequence[Entry[RunInfo]]) -> Iterator[Entry[RunInfo]]:
+    """Remove entries that are versions already, and yield the others."""
     entity, project, name = _artifact_of(group[0])
-    standing = Standing(api, f"{entity or api.default_entity}/{project}/{name}")
+    standing = LatePublisher(api, f"{entity or api.default_entity}/{project}/{name}")
     for entry in group:
         if entry.digest and standing.version_with(entry.digest):
             entry.snapshot.release()

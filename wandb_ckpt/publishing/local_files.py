@@ -1,4 +1,4 @@
-"""LocalFiles: deletes files that a callback wrote and that the rule lets go; owns which ones it wrote.
+"""LocalFiles: deletes old files of a callback on this disk. It owns the list of files that were written.
 
 What was written is kept in the run's own folder, so that a later process of the run goes on with it.
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger("wandb_ckpt")
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """One checkpoint on this disk: where the parent saved it, and its files there as they were when saved."""
+    """One checkpoint on this disk: where Keras saved it, and its files as they were then."""
 
     root: Path
     files: tuple[SnapshotFile, ...]
@@ -31,13 +31,13 @@ class _Written:
 
 
 class LocalFiles:
-    """Remembers what was written under each artifact's name, in the order of saving."""
+    """The files that were written under each artifact's name, in the order of saving."""
 
     def __init__(self) -> None:
         self._files: dict[Path, _Files] = {}
 
     def after(self, publication: Publication, rule: Rule) -> None:
-        """Takes a checkpoint whose bytes are safe by now, and deletes the older ones that the rule lets go."""
+        """Note a checkpoint that is published, and delete older ones by the rule."""
         note = run_folder(publication.run) / "local" / f"{publication.name}.json"
         if note not in self._files:
             self._files[note] = _Files(note, _written_before(note, publication.run.id))
@@ -48,7 +48,7 @@ class _Files:
     """The files of one artifact of a run.
 
     Args:
-        note: Where it is kept what was written.
+        note: The file that lists what was written.
         written: What was written before.
     """
 
@@ -82,7 +82,9 @@ class _Files:
             aside.write_text(json.dumps([_encoded(each) for each in self._written.values()]), encoding="utf-8")
             aside.replace(self._note)
         except OSError as error:
-            logger.warning("A later process of this run will not delete the files of this one: %s", error)
+            logger.warning(
+                "The list of written files could not be saved, so a later process will not delete them: %s", error
+            )
 
     def _nobody_is_best(self) -> None:
         for root, written in self._written.items():
@@ -111,7 +113,7 @@ def _candidate(checkpoint: Checkpoint) -> Candidate:
 
 
 def _written_before(note: Path, run_id: str) -> Iterator[_Written]:
-    """Yields what earlier callbacks and processes of the run have written and is still there, oldest first."""
+    """Yield what earlier callbacks and processes of the run wrote and still exists, oldest first."""
     name = note.relative_to(note.parents[2])
     for earlier in sorted(note.parents[3].glob(f"*-{glob.escape(run_id)}/{glob.escape(str(name))}")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # nobody's, then
@@ -139,7 +141,7 @@ def _decoded(values: Mapping[str, Any]) -> _Written:
 
 
 def _delete_files(written: _Written) -> None:
-    """Deletes what is still as it was saved, and the folders that are empty then."""
+    """Delete files that nobody has changed, and folders that are empty then."""
     for file in written.files:
         if file.is_unchanged():
             file.path.unlink()

@@ -18,7 +18,7 @@ class Outcome:
         checkpoint: What was saved.
         artifact: Name of its artifact.
         aliases: The aliases that it was given.
-        state: `"pending"`; `"committed"` as `version`; `"offline"`, until `wandb sync` uploads it; `"failed"`.
+        state: `"pending"`; `"committed"` as `version`; `"offline"`, until `wandb sync` uploads it; or `"failed"`.
         version: `"v3"`; only when committed.
         reason: Why it is still pending or failed.
         path: Where its bytes are on this disk, absolute: the snapshot until it is committed, then the checkpoint.
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:
-    """Returns one line that says what became of all checkpoints."""
+    """Return one line that says what became of all checkpoints."""
     outcomes = tuple(outcomes)
     parts = [_counted(outcomes, state) for state in ("committed", "offline", "pending", "failed")]
     best = [outcome for outcome in outcomes if outcome.checkpoint.is_best and outcome.version]

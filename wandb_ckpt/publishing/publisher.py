@@ -1,4 +1,4 @@
-"""Publishes checkpoints in order, in the background; owns what is pending and what became of each.
+"""Publisher: publishes checkpoints in order, in the background. It owns the pending work and the outcomes.
 
 Its threads live only while there is work: one hands checkpoints over to wandb, one waits for wandb's uploads, and one
 does nothing but hold the process open meanwhile, for a bounded time, so that what is pending is published after an
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Checkpoint
-from wandb_ckpt.outbox.entry import RunFacts, command_for, read_record
+from wandb_ckpt.outbox.entry import RunInfo, command_for, read_record
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.outcome import Outcome, State
 from wandb_ckpt.publishing.retention import Retention
 from wandb_ckpt.publishing.turns import turns
 from wandb_ckpt.threads import after_fork, holds, start
-from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, settle, take_back_best
+from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, remove_best_from_summary, settle
 from wandb_ckpt.wandb_api.console import say
-from wandb_ckpt.wandb_api.errors import FinishedError, LostError, PassingError, RefusedError, UnreachableError
-from wandb_ckpt.wandb_api.run import active_run, run_facts
+from wandb_ckpt.wandb_api.errors import FinishedError, LostError, RefusedError, TemporaryError, UnreachableError
+from wandb_ckpt.wandb_api.run import active_run, run_info
 
 if TYPE_CHECKING:
     from wandb_ckpt.publishing.target import Target
@@ -53,7 +53,7 @@ class _Job:
     publication: Publication
     target: "Target"
     number: int  # at the target
-    place: tuple[RunFacts, str]  # its run and name
+    place: tuple[RunInfo, str]  # its run and name
     turn: int  # among those of all callbacks there
     artifact: Any = None  # Artifact, once it was tried to hand it over
     pause: float = 0.0  # before it is handed over once more, in seconds
@@ -61,10 +61,10 @@ class _Job:
 
 
 class Publisher:
-    """Takes checkpoints from the training thread and publishes them, one after the other.
+    """Publish the checkpoints of the training thread, one after the other.
 
     Args:
-        retention: Is told of each that is published.
+        retention: Deletes old versions after each published checkpoint.
     """
 
     def __init__(self, retention: Retention) -> None:
@@ -92,13 +92,13 @@ class Publisher:
             return tuple(self._outcomes)
 
     def announce(self, checkpoint: Checkpoint, place: Path, name: str, aliases: tuple[str, ...]) -> int:
-        """Takes note of a checkpoint that `submit` or `fail` follows for, and returns its number."""
+        """Add a pending outcome for a checkpoint, and return its number. Call `submit` or `fail` with it next."""
         with self._lock:
             self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", place))
             return len(self._outcomes) - 1
 
     def submit(self, index: int, publication: Publication, target: "Target", number: int) -> None:
-        """Takes an announced checkpoint to publish; returns at once.
+        """Queue an announced checkpoint. Return at once.
 
         Args:
             index: The number that `announce` returned.
@@ -106,12 +106,12 @@ class Publisher:
             target: Where it goes; knows what it is to be compared with.
             number: Its number there.
         """
-        place = run_facts(publication.run), publication.name
+        place = run_info(publication.run), publication.name
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
             self._waiting.append(_Job(index, publication, target, number, place, turns.draw(place)))
             if publication.checkpoint.is_best:
-                target.keep_best(publication.checkpoint.mode)
+                target.save_best(publication.checkpoint.mode)
             try:
                 self._make_room(publication)
             except OSError as error:  # somebody has removed what was waiting: that is found when its turn comes
@@ -123,7 +123,7 @@ class Publisher:
             self._lock.notify_all()
 
     def _make_room(self, newest: Publication) -> None:
-        """Gives up waiting checkpoints where the disk would soon have no room for those to come."""
+        """Give up waiting checkpoints when the disk has no space for the next ones."""
         needed = ROOM * newest.snapshot.size * (2 if newest.shard else 1)  # shards are bytes of their own
         while (free := shutil.disk_usage(newest.snapshot.root).free) < needed and (job := self._expendable()):
             self._outcomes[job.index] = replace(self._outcomes[job.index], path=job.publication.place)
@@ -131,18 +131,18 @@ class Publisher:
             self._finish(
                 job,
                 "failed",
-                reason=f"W&B is away, the disk has only {free / 1e6:.0f} MB left, and newer or better ones wait, too",
+                reason=f"dropped to free disk space ({free / 1e6:.0f} MB left) while W&B is unreachable",
             )
 
     def _expendable(self) -> _Job | None:
-        """Returns the oldest job that may go: not one that is in hand or was, the best or the newest."""
+        """Return the oldest job that can be given up: never one that was handed over, the best, or the newest."""
         run = self._waiting[-1].publication.run  # what is left of an earlier one is in hand all at once
         best = [job for job in self._waiting if job.publication.checkpoint.is_best][-1:]
         jobs = (job for job in list(self._waiting)[1:-1] if job.publication.run is run and job not in best)
         return next((job for job in jobs if not job.is_again and job.publication.snapshot.is_alone), None)
 
     def fail(self, index: int, reason: str) -> None:
-        """Takes an announced checkpoint that can't be submitted."""
+        """Mark an announced checkpoint as failed, before it was submitted."""
         with self._lock:
             outcome = replace(self._outcomes[index], state="failed", reason=reason)
             self._outcomes[index] = outcome
@@ -150,16 +150,16 @@ class Publisher:
         _say_failed(outcome)
 
     def take_failure(self) -> Outcome | None:
-        """Returns the oldest failure that was not returned before."""
+        """Return the oldest failure that was not returned yet."""
         with self._lock:
             return self._failures.popleft() if self._failures else None
 
     def holds_lock(self) -> bool:
-        """Returns whether this thread holds the lock without which nothing is published."""
+        """Return whether this thread holds the publisher's lock."""
         return holds(self._lock)
 
     def flush(self) -> bool:
-        """Waits until nothing is pending, or until there is no progress for `PATIENCE` or `UPLOAD_PATIENCE` seconds.
+        """Wait until nothing is pending, or until `PATIENCE` or `UPLOAD_PATIENCE` seconds pass without progress.
 
         Returns:
             Whether nothing is pending any more.
@@ -178,7 +178,7 @@ class Publisher:
         return bool(self._waiting or self._in_flight or self._retention.is_linking)
 
     def _start_all(self) -> None:
-        """Starts the threads that there is work for and that do not run. Called with the lock held."""
+        """Start the threads that have work and do not run yet. Called with the lock held."""
         if self._waiting:
             self._start("wandb_ckpt_hand_over", self._hand_over_all)
         if self._in_flight:
@@ -188,14 +188,14 @@ class Publisher:
             self._start("wandb_ckpt_exit", self._hold_exit, daemon=False)
 
     def _start(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> bool:
-        """Starts a thread, unless the one of that name runs; returns whether it does. Called with the lock held."""
+        """Start a thread unless it runs, and return whether it runs now. Called with the lock held."""
         # Daemons, because a call of wandb's can hang for many minutes while its server is away (0.31).
         if name not in self._running and start(name, partial(self._guard, name, work), daemon=daemon):
             self._running.add(name)
         return name in self._running
 
     def _start_or_do(self, name: str, work: Callable[[], None]) -> None:
-        """Starts a thread, unless the one of that name runs; where there can be none, this one does its work."""
+        """Start a thread unless it runs. If the system allows no thread, do its work in this one."""
         with self._lock:
             if self._start(name, work):
                 return
@@ -206,7 +206,7 @@ class Publisher:
         try:
             work()
         except Exception:
-            logger.exception("Publishing stopped at an error of wandb_ckpt's own; please report it")
+            logger.exception("Publishing stopped because of a bug in wandb_ckpt; please report it")
             with self._lock:
                 for job in self._waiting:
                     turns.leave(job.place, job.turn)
@@ -214,7 +214,7 @@ class Publisher:
                 self._running.discard(name)
 
     def _next_or_end(self, queue: deque[_Job], name: str) -> _Job | None:
-        """Returns the next job; where there is none, the thread of that name is over."""
+        """Return the next job. If there is none, note that the thread ends."""
         with self._lock:
             if queue:
                 return queue[0]
@@ -223,7 +223,7 @@ class Publisher:
             return None
 
     def _hold_exit(self) -> None:
-        """Keeps the process alive while there is work, as long as `flush` would wait."""
+        """Keep the process alive while there is work, at most as long as `flush` waits."""
         said = False
         with self._lock:
             while self._is_busy() and not (_is_exiting() and self._is_stuck()):
@@ -248,7 +248,7 @@ class Publisher:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _wait_for_turn(self, job: _Job) -> None:
-        """Waits until what other callbacks saved earlier, under the same name in the same run, is handed over."""
+        """Wait until earlier checkpoints of other callbacks with the same run and name are handed over."""
         before = turns.ahead(job.place, job.turn)
         while ahead := turns.ahead(job.place, job.turn):
             with self._lock:
@@ -258,7 +258,7 @@ class Publisher:
             before = ahead
 
     def _hand_over(self, job: _Job) -> bool:
-        """Gives a checkpoint to wandb; returns whether that was possible."""
+        """Hand a checkpoint over to wandb, and return whether that worked."""
         try:
             job.target.earlier.ask()
             if self._compare(job):
@@ -281,8 +281,8 @@ class Publisher:
         return True
 
     def _compare(self, job: _Job) -> bool:
-        """Compares a checkpoint with what came before it and has not failed; returns whether that changes it."""
-        compared = job.publication.beside(job.target.before(job.number))
+        """Compare a checkpoint with the earlier ones that have not failed, and return whether `best` changed."""
+        compared = job.publication.beside(job.target.values_before(job.number))
         if compared.checkpoint == job.publication.checkpoint:
             return False
         job.publication = compared
@@ -293,15 +293,15 @@ class Publisher:
         return True
 
     def _use_the_run_that_goes_on(self, job: _Job) -> bool:
-        """Publishes into the run that was resumed in this process meanwhile, if it was."""
+        """Publish into the same run if this process has resumed it meanwhile."""
         run = active_run(None)
-        if run is None or run is job.publication.run or run_facts(run) != job.place[0]:
+        if run is None or run is job.publication.run or run_info(run) != job.place[0]:
             return False
         job.publication = replace(job.publication, run=run)
         return True
 
     def _publish_into_finished(self, first: _Job) -> bool:
-        """Publishes all that is waiting for a finished run at once, for opening it again takes seconds."""
+        """Publish all jobs of a finished run at once, because opening it again takes seconds."""
         with self._lock:
             jobs = list(takewhile(lambda job: job.publication.run is first.publication.run, self._waiting))
         for job in jobs:
@@ -328,7 +328,7 @@ class Publisher:
         while job := self._next_or_end(self._in_flight, "wandb_ckpt_settle"):
             try:
                 version = settle(job.artifact)
-            except PassingError as error:
+            except TemporaryError as error:
                 self._put_off(job, str(error))
             except LostError:
                 self._take_back()
@@ -352,7 +352,7 @@ class Publisher:
         self._start_or_do("wandb_ckpt_settle", self._settle_all)
 
     def _put_off(self, job: _Job, reason: str) -> None:
-        """Hands a checkpoint over again after a pause, and behind it what came after it: that may be a version first.
+        """Hand a checkpoint over again after a pause, and then the later ones, which may be versions already.
 
         Each is a new artifact then: W&B gives what it has its aliases once more, or the older one would keep them.
         """
@@ -364,7 +364,7 @@ class Publisher:
         self._take_back()
 
     def _take_back(self) -> None:
-        """Hands over again, in order, all that wandb may have lost; W&B knows what it has by its digest."""
+        """Hand over again, in order, what wandb may have lost. W&B recognizes what it has by its digest."""
         with self._lock:
             for job in self._in_flight:
                 job.is_again = True
@@ -374,7 +374,7 @@ class Publisher:
         self._start_or_do("wandb_ckpt_hand_over", self._hand_over_all)
 
     def _refuse(self, job: _Job, reason: str) -> None:
-        take_back_best(job.publication)
+        remove_best_from_summary(job.publication)
         self._finish(job, "failed", reason=reason)
 
     def _finish(self, job: _Job, state: State, *, version: str | None = None, reason: str | None = None) -> None:
@@ -394,7 +394,7 @@ class Publisher:
             self._last_progress = time.monotonic()
             if state == "failed":
                 self._failures.append(outcome)
-                job.target.strike(job.number, job.publication.checkpoint.mode)
+                job.target.discard(job.number, job.publication.checkpoint.mode)
             self._lock.notify_all()
         if state == "failed":
             _say_failed(outcome)
@@ -404,10 +404,10 @@ class Publisher:
             known = self._outcomes[job.index].reason is not None
             self._outcomes[job.index] = replace(self._outcomes[job.index], reason=reason)
         if not known:
-            logger.warning("W&B can't take %s now, and will be asked again: %s", job.publication.name, reason)
+            logger.warning("W&B can't take %s now; trying again: %s", job.publication.name, reason)
 
     def _wait_for_news(self, seconds: float) -> None:
-        """Waits for the next checkpoint, the end of the process, or `seconds`."""
+        """Wait for the next checkpoint, the end of the process, or `seconds`."""
         with self._lock:
             self._lock.wait(timeout=seconds)
 
@@ -424,10 +424,10 @@ class Publisher:
         for job in self._in_flight:
             logger.warning("wandb is still uploading when the process exits: %s", self._outcomes[job.index])
         for job in self._waiting:
-            logger.warning("Not published, for W&B could not be reached: %s", self._outcomes[job.index])
+            logger.warning("Not published, because W&B could not be reached: %s", self._outcomes[job.index])
         left = (*self._in_flight, *self._waiting)
         for folder in dict.fromkeys(job.publication.snapshot.root.parent for job in left):
-            logger.warning("What is on this disk now is published later by: %s", command_for(folder))
+            logger.warning("To publish the rest later, run: %s", command_for(folder))
 
 
 def _say_failed(outcome: Outcome) -> None:
@@ -443,7 +443,7 @@ def _is_exiting() -> bool:
 
 
 def _why_refused(job: _Job, reason: str) -> str:
-    """Returns why an upload failed; where the bytes have changed meanwhile, wandb only says that it failed."""
+    """Return why an upload failed. wandb does not say when the bytes have changed meanwhile."""
     try:
         job.publication.snapshot.check_unchanged()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Retention: links versions that became the best, and lets old ones go; owns what of that is still to be done.
+"""Retention: deletes old versions, and links the best ones. It owns the work that is still to be done.
 
 Its thread lives only while there is work. What W&B refuses, or is not there for, is a warning, and is tried again
 after the next checkpoint.
@@ -44,10 +44,10 @@ class _Link:
 
 
 class Retention:
-    """Is told of each published checkpoint, and does the rest in the background.
+    """Deletes and links versions in the background, after each published checkpoint.
 
     Args:
-        settings: What the user wants.
+        settings: The arguments of the callback.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,12 +73,12 @@ class Retention:
 
     @property
     def is_linking(self) -> bool:
-        """Whether there are versions that are still to be linked."""
+        """Whether versions are still to be linked."""
         with self._lock:
             return bool(self._links)
 
     def after(self, publication: Publication, version: str | None) -> None:
-        """Takes a checkpoint that is published; returns at once, but for the deletion of local files.
+        """Note a published checkpoint: delete local files at once, and the rest in the background.
 
         Args:
             publication: The checkpoint.
@@ -90,14 +90,14 @@ class Retention:
             self._take(publication, version)
 
     def holds_lock(self) -> bool:
-        """Returns whether this thread holds the lock without which nothing is deleted or linked."""
+        """Return whether this thread holds the lock of retention."""
         return holds(self._lock)
 
     def flush(self) -> None:
-        """Waits until everything is done, at most for `PATIENCE` seconds."""
+        """Wait until all work is done, at most `PATIENCE` seconds."""
         with self._lock:
             if not self._lock.wait_for(lambda: not self._is_running, timeout=PATIENCE):
-                say("old versions are still being deleted, in the background")
+                say("old versions are still being deleted in the background")
 
     def _take(self, publication: Publication, version: str) -> None:
         with self._lock:
@@ -119,7 +119,7 @@ class Retention:
         try:
             self._work()
         except Exception:
-            logger.exception("Deleting and linking stopped at an error of wandb_ckpt's own; please report it")
+            logger.exception("Deleting and linking stopped because of a bug in wandb_ckpt; please report it")
             with self._lock:
                 self._links.clear()
                 self._to_prune.clear()
@@ -130,7 +130,7 @@ class Retention:
             work()
 
     def _next(self) -> Callable[[], None] | None:
-        """Returns what is to be done next; where there is nothing, the thread is over."""
+        """Return the next work. If there is none, note that the thread ends."""
         with self._lock:
             if self._links:
                 return partial(self._link, self._links[0])
@@ -153,9 +153,7 @@ class Retention:
         try:
             own_versions.link(run, ref, path, self._settings.link_aliases)
         except UnreachableError as error:
-            self._warn_once(
-                f"{ref} is not linked to {path} yet; it is tried again after the next checkpoint: {error}"
-            )
+            self._warn_once(f"{ref} is not linked to {path} yet; trying again after the next checkpoint: {error}")
             self._links_put_off.append(link)
         with self._lock:
             self._links.popleft()
@@ -163,13 +161,13 @@ class Retention:
     # ---- letting versions go ---------------------------------------------------------------------------
 
     def _prune(self, publication: Publication) -> None:
-        """Looks through the versions once; leaves the publication in place as long as there is more to do."""
+        """Look at the versions once. Keep the publication in the queue while there is more to delete."""
         wait = None
         try:
             wait = self._look_through(publication)
         except UnreachableError as error:
             self._warn_once(
-                f"Old versions of {publication.name} could not be removed; it is tried again after the next "
+                f"Old versions of {publication.name} could not be deleted; trying again after the next "
                 f"checkpoint: {error}"
             )
         with self._lock:
@@ -182,7 +180,7 @@ class Retention:
                 self._lock.wait(timeout=wait)
 
     def _look_through(self, publication: Publication) -> float | None:
-        """Lets versions go; returns in how many seconds there are more that may, `None` if there are not."""
+        """Delete versions. Return in how many seconds more can be deleted, or `None` if there are none."""
         versions = own_versions.logged(publication.run, publication.name)
         rule = self._settings.version_rule(publication.checkpoint)
         candidates = [version.candidate for version in versions]

@@ -1,4 +1,4 @@
-"""Session: what one callback publishes. It knows where the saves go, and how each of them is published."""
+"""Session: everything that one callback publishes, from each save to its outcome."""
 
 import logging
 from collections import deque
@@ -21,7 +21,7 @@ from wandb_ckpt.publishing.target import Target, find_target
 from wandb_ckpt.saving.observer import LaterSave, Save, place_of
 from wandb_ckpt.wandb_api.artifacts import Publication, keep_record
 from wandb_ckpt.wandb_api.console import say
-from wandb_ckpt.wandb_api.errors import words
+from wandb_ckpt.wandb_api.errors import message_of
 from wandb_ckpt.wandb_api.run import is_disabled
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Plan:
     Attributes:
         index: The checkpoint's number with the publisher.
         number: Its number at its target.
-        place: Where the parent saves it, absolute.
-        parents_best: What the parent had as the best value before it.
+        place: Where Keras saves it, absolute.
+        parents_best: Keras's own best value before it.
     """
 
     index: int
@@ -52,10 +52,10 @@ class Plan:
 
 
 class Session:
-    """Publishes the saves of one callback; owns where they go, and which of them failed in the background.
+    """Publishes the saves of one callback. It owns their target and the saves that failed in the background.
 
     Args:
-        settings: What the callback was made with.
+        settings: The arguments of the callback.
 
     Attributes:
         publisher: Publishes in the background.
@@ -78,16 +78,16 @@ class Session:
             self.target = find_target(run, filepath, monitor, self._settings.artifact_name)
         return self.target
 
-    def publish_left(self, run: "Run", target: Target, monitor: str) -> list[Checkpoint]:
-        """Publish, before anything new, what an earlier process of the run could not.
+    def publish_leftovers(self, run: "Run", target: Target, monitor: str) -> list[Checkpoint]:
+        """Publish, before any new checkpoint, those that an earlier process of the run could not publish.
 
         Returns:
-            Those of its checkpoints that have a value of the same quantity.
+            Its checkpoints with the same monitor.
         """
         comparable = []
         for entry in take_over(run, target.name):
             is_comparable = entry.checkpoint.monitor == monitor
-            number = target.enter(entry.checkpoint.value if is_comparable else None)
+            number = target.add(entry.checkpoint.value if is_comparable else None)
             index = self.publisher.announce(entry.checkpoint, entry.place, entry.name, entry.aliases)
             self.publisher.submit(index, entry.with_run(run), target, number)
             comparable += [entry.checkpoint] if is_comparable else []
@@ -96,13 +96,13 @@ class Session:
         return comparable
 
     def plan(self, checkpoint: Checkpoint, run: "Run", target: Target, parents_best: Any) -> Plan:
-        """Return how the save of a checkpoint is published; from now on it has an outcome.
+        """Return how the save of a checkpoint is published. It has an outcome from now on.
 
         Args:
-            parents_best: What Keras had as the best value before it.
+            parents_best: Keras's own best value before it.
         """
-        place, number = place_of(checkpoint.path), target.enter(checkpoint.value)
-        checkpoint = beside(checkpoint, target.before(number))
+        place, number = place_of(checkpoint.path), target.add(checkpoint.value)
+        checkpoint = beside(checkpoint, target.values_before(number))
         aliases = aliases_for(checkpoint, self._settings.aliases)
         index = self.publisher.announce(checkpoint, place, target.name, aliases)
         return Plan(index, number, run, target, checkpoint, place, aliases, parents_best)
@@ -122,7 +122,7 @@ class Session:
             raise PublishError(f"A checkpoint could not be published: {failure}")
 
     def holds_lock(self) -> bool:
-        """Return whether this thread holds a lock without which nothing is published or deleted."""
+        """Return whether this thread holds the publisher's lock or that of retention."""
         return self.publisher.holds_lock() or self.retention.holds_lock()
 
     def finish(self) -> None:
@@ -131,7 +131,7 @@ class Session:
         if outcomes := self.publisher.outcomes:
             say(summary(outcomes))
         if not is_done:
-            say("what is pending goes on in the background, and is waited for when the process exits", warn=True)
+            say("publishing continues in the background; the process waits for it at exit", warn=True)
         self.retention.flush()
 
     def publish_later(self, later: LaterSave, plan: Plan | None) -> None:
@@ -140,7 +140,7 @@ class Session:
             save = later.carry_out()
         except Exception as error:
             logger.debug("Saving %s failed", later.path, exc_info=True)
-            reason = f"it could not be saved in the background: {words(error)}"
+            reason = f"it could not be saved in the background: {message_of(error)}"
             if plan is None:
                 logger.warning("%s: %s", later.path, reason)
             else:
@@ -159,7 +159,7 @@ class Session:
         except Exception as error:
             logger.debug("Keeping %s failed", save.path, exc_info=True)
             save.forget()
-            self._give_up(plan, f"it could not be kept for publishing: {words(error)}")
+            self._give_up(plan, f"it could not be kept for publishing: {message_of(error)}")
         else:
             self._submit(plan, snapshot)
 
@@ -197,5 +197,5 @@ class Session:
         )
 
     def _give_up(self, plan: Plan, reason: str) -> None:
-        plan.target.strike(plan.number, plan.checkpoint.mode)
+        plan.target.discard(plan.number, plan.checkpoint.mode)
         self.publisher.fail(plan.index, reason)

@@ -1,4 +1,4 @@
-"""Where the checkpoints of one callback go within one run: the artifact's name, a folder, the best value so far."""
+"""Target: where the checkpoints of one callback go in one run. It has the artifact's name and the values so far."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ from wandb_ckpt.policy.best import best_of
 from wandb_ckpt.policy.naming import candidate_names, default_artifact_name
 from wandb_ckpt.wandb_api.errors import UnreachableError
 from wandb_ckpt.wandb_api.run import run_folder
-from wandb_ckpt.wandb_api.versions import best_value, recall
+from wandb_ckpt.wandb_api.versions import best_value, earlier_versions
 
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Run
@@ -30,7 +30,7 @@ _TRIES = 2
 
 
 class Clock:
-    """Owns the last moment that a snapshot was named by: names grow, whatever the machine's clock does.
+    """Names snapshots by the time. Names only grow, also when the machine's clock is set back.
 
     Args:
         folder: The folder of the snapshots.
@@ -41,20 +41,20 @@ class Clock:
         self._last = max(names, default=0)
 
     def next(self) -> int:
-        """Returns the time in nanoseconds, or what is just behind the last one where the clock went back."""
+        """Return the time in nanoseconds, or the last name plus one if the clock was set back."""
         self._last = max(time.time_ns(), self._last + 1)
         return self._last
 
 
 class EarlierBest:
-    """The best value that W&B has under an artifact's name before a callback publishes there; owns the answer.
+    """The best value that W&B has under an artifact's name before a callback publishes there.
 
     An earlier run with the same id, or another run that shares the name, may have published there.
 
     Args:
         name: The artifact's name.
-        question: Asks W&B; `None` where it is not to be asked.
-        known: The answer, where it is known.
+        question: Asks W&B; `None` in an offline run.
+        known: The answer, if it is known.
     """
 
     def __init__(self, name: str, question: Callable[[], float | None] | None, known: float | None = None) -> None:
@@ -66,7 +66,7 @@ class EarlierBest:
         return EarlierBest, (self._name, None, self.known)
 
     def ask(self) -> float | None:
-        """Returns the value; W&B is asked until it has answered, which may take long.
+        """Return the value. It asks W&B at the first call, which may take long.
 
         Returns:
             The value; `None` where there is none, and where W&B has not answered often enough: a checkpoint that is
@@ -83,7 +83,7 @@ class EarlierBest:
                 if self._tries:
                     raise
                 logger.warning(
-                    "W&B does not say which version of %s is best so far; 'best' may come to be on a worse one: %s",
+                    "W&B did not say which version of %s is the best so far, so 'best' may move to a worse one: %s",
                     self._name,
                     error,
                 )
@@ -93,18 +93,18 @@ class EarlierBest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the checkpoints of one callback go within one run.
+    """Where the checkpoints of one callback go in one run.
 
     Attributes:
         run_id: The run.
         claim: The callback's claim on the artifact's name.
         folder: This package's folder in the run's own folder on this disk.
-        clock: Names the snapshots.
+        clock: Names snapshots.
         earlier: The best value in W&B before.
         values: The best value before, as far as this machine knows it; then the values of the callback's checkpoints,
             in the order of saving, `None` where one has failed: what is best follows the outcomes.
-        continues: Whether training goes on where an earlier process of the run stopped, with this callback.
-        epoch_key: Under which the run's summary has the epoch of the best value.
+        continues: Whether this callback continues the training of an earlier process of the run.
+        epoch_key: The key in the run's summary for the epoch of the best value.
     """
 
     run_id: str
@@ -127,33 +127,33 @@ class Target:
         return self.name == default_artifact_name(self.run_id)
 
     def new_folder(self) -> Path:
-        """Returns a path for the next snapshot, at which there is nothing."""
+        """Return a new path for the next snapshot."""
         return self.folder / self.name / f"{self.clock.next()}"
 
-    def enter(self, value: float | None) -> int:
-        """Takes the value of a new checkpoint, and returns the checkpoint's number here."""
+    def add(self, value: float | None) -> int:
+        """Add the value of a new checkpoint, and return the checkpoint's number."""
         self.values.append(value)
         return len(self.values) - 1
 
-    def before(self, number: int) -> list[float | None]:
-        """Returns the values that a checkpoint has to be better than to be the best."""
+    def values_before(self, number: int) -> list[float | None]:
+        """Return the values that a checkpoint must be better than to be the best."""
         return [self.earlier.known, *self.values[:number]]
 
-    def strike(self, number: int, mode: Direction | None) -> None:
-        """Lets a checkpoint that has failed count no more."""
+    def discard(self, number: int, mode: Direction | None) -> None:
+        """Remove the value of a checkpoint that failed."""
         self.values[number] = None
-        self.keep_best(mode)
+        self.save_best(mode)
 
-    def keep_best(self, mode: Direction | None) -> None:
-        """Keeps the best value for the next callback of this run that has the same claim."""
+    def save_best(self, mode: Direction | None) -> None:
+        """Save the best value for the next callback of this run with the same path and monitor."""
         try:
-            self.claim.write(best_of(self.before(len(self.values)), mode))
+            self.claim.write(best_of(self.values_before(len(self.values)), mode))
         except OSError as error:
-            logger.warning("Another callback of this run will not know the best value so far: %s", error)
+            logger.warning("The best value so far could not be saved for the next callback of this run: %s", error)
 
 
 def find_target(run: "Run", filepath: str, monitor: str, artifact_name: str | None) -> Target:
-    """Returns where the checkpoints of a callback go.
+    """Return where the checkpoints of a callback go.
 
     Args:
         run: The run; not a disabled one.
@@ -167,7 +167,7 @@ def find_target(run: "Run", filepath: str, monitor: str, artifact_name: str | No
     claimed = _claim(folder / "names", (known[0], *names) if known else names, f"{filepath}\n{monitor}")
     best = claimed.best if claimed.best is not None or known is None else known[1]
     if artifact_name is None:
-        _warn_of_a_name_that_says_nothing(claimed, filepath, monitor)
+        _warn_of_an_ambiguous_name(claimed, filepath, monitor)
     return Target(
         run.id,
         claimed,
@@ -184,12 +184,14 @@ def _claim(folder: Path, names: Sequence[str], claimant: str) -> Claim:
     try:
         return claim(folder, names, claimant)
     except OSError as error:  # nothing can be written into the run's folder
-        logger.warning("Two callbacks of one run would now share %s: %s", names[0], error)
+        logger.warning(
+            "The name %s could not be claimed, so two callbacks of this run would share it: %s", names[0], error
+        )
         return Claim(names[0], folder / names[0], claimant, is_first=True)
 
 
 def _epoch_key(folder: Path, monitor: str) -> str:
-    """Returns `best_epoch` for the monitor of a run's first callback, and a key of its own for any other monitor."""
+    """Return `best_epoch` for the monitor of a run's first callback, and another key for any other monitor."""
     try:
         claimed = claim(folder / "summary", ("best_epoch", "other"), monitor)
     except OSError:  # as above, where it is said
@@ -197,14 +199,14 @@ def _epoch_key(folder: Path, monitor: str) -> str:
     return "best_epoch" if claimed.name == "best_epoch" else f"best_{monitor}_epoch"
 
 
-def _warn_of_a_name_that_says_nothing(claimed: Claim, filepath: str, monitor: str) -> None:
-    """Warns where the name of an artifact does not tell what it has from what another callback of the run saves."""
+def _warn_of_an_ambiguous_name(claimed: Claim, filepath: str, monitor: str) -> None:
+    """Warn when an artifact's name does not tell its checkpoints from those of another callback."""
     others = (claimant.rpartition("\n") for claimant in claimants(claimed.file.parent) - {claimed.claimant})
     alike = [path for path, _, its in others if (Path(path).name, its) == (Path(filepath).name, monitor)]
     if alike and claimed.is_first:
         logger.warning(
-            "The checkpoints of %s go to %s, a name that does not tell them from those of %s: the file name and the "
-            "monitor are the same. Pass artifact_name, such as artifact_name='fold-1'.",
+            "%s publishes to %s. The name does not tell its checkpoints from those of %s, because the file name and "
+            "the monitor are the same. Pass artifact_name, such as artifact_name='fold-1'.",
             filepath,
             claimed.name,
             min(alike),
@@ -212,23 +214,23 @@ def _warn_of_a_name_that_says_nothing(claimed: Claim, filepath: str, monitor: st
 
 
 def _recall(run: "Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:
-    """Returns the name under which W&B has earlier versions of the callback, and the best value, if it has any."""
+    """Return the name of the callback's earlier versions on W&B, and their best value; `None` if there are none."""
     if run.offline:
         return None
     try:
         return ask(partial(_look_up, run, names, filepath, monitor))
     except UnreachableError as error:
-        logger.warning("The best %s so far is not known, so best starts anew: %s", monitor, error)
+        logger.warning("W&B could not be asked for the best %s so far, so 'best' starts again: %s", monitor, error)
         return None
 
 
 def _look_up(run: "Run", names: Sequence[str], filepath: str, monitor: str) -> tuple[str, float | None] | None:
     for name in names:
-        memory = recall(run, name)
-        if memory is None:
+        earlier = earlier_versions(run, name)
+        if earlier is None:
             return None
         # wandb's own callback leaves no template; with a name that the user gave there is nothing to choose.
-        is_ours = len(names) == 1 or memory.template in ("", Path(filepath).name)
-        if is_ours and memory.monitor in ("", monitor):
-            return name, memory.best
+        is_ours = len(names) == 1 or earlier.template in ("", Path(filepath).name)
+        if is_ours and earlier.monitor in ("", monitor):
+            return name, earlier.best
     return None

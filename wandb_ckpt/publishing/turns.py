@@ -1,4 +1,4 @@
-"""Turns say whose checkpoint is next: one run and name has one order in a process, whatever callbacks save there."""
+"""Turns: the order in which the callbacks of a process publish under one name of a run."""
 
 import threading
 from collections.abc import Hashable
@@ -8,7 +8,7 @@ from wandb_ckpt.threads import after_fork
 
 
 class Turns:
-    """Owns the numbers of all checkpoints of this process that are still to be handed over, by run and name."""
+    """The numbers of all checkpoints of this process that are not handed over yet, by run and name."""
 
     def __init__(self) -> None:
         self.begin()
@@ -21,19 +21,19 @@ class Turns:
         self._waiting: dict[Hashable, set[int]] = {}
 
     def draw(self, place: Hashable) -> int:
-        """Return a new number, behind all others, and line up with it."""
+        """Return a new number, after all others."""
         with self._lock:
             number = next(self._numbers)
             self._waiting.setdefault(place, set()).add(number)
             return number
 
     def line_up(self, place: Hashable, number: int) -> None:
-        """Take a number's turn once more."""
+        """Add a number again."""
         with self._lock:
             self._waiting.setdefault(place, set()).add(number)
 
     def leave(self, place: Hashable, number: int) -> None:
-        """Let those behind a number go on."""
+        """Remove a number, so that later ones can go on."""
         with self._lock:
             numbers = self._waiting.get(place, set())
             numbers.discard(number)
@@ -41,7 +41,7 @@ class Turns:
                 self._waiting.pop(place, None)
 
     def ahead(self, place: Hashable, number: int) -> int:
-        """Return how many are before a number."""
+        """Return how many numbers come before a number."""
         with self._lock:
             return sum(other < number for other in self._waiting.get(place, ()))
 

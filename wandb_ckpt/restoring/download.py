@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from wandb_ckpt.errors import DamagedCheckpointError
 from wandb_ckpt.formats.join_shards import join, joined_name
-from wandb_ckpt.outbox.entry import Entry, RunFacts
+from wandb_ckpt.outbox.entry import Entry, RunInfo
 from wandb_ckpt.policy.naming import default_artifact_name
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.refs import Ref, find, full_name, online, parse_ref, usable_run
-from wandb_ckpt.wandb_api.run import pending_of
+from wandb_ckpt.wandb_api.run import entries_of
 
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Artifact, Run
@@ -79,21 +79,21 @@ def _joined(artifact: "Artifact", folder: Path) -> Fetched:
     return Fetched(full_name(artifact), folder / located(names), dict(artifact.metadata))
 
 
-def _kept_offline(ref: Ref, run: "Run") -> Entry[RunFacts] | None:
+def _kept_offline(ref: Ref, run: "Run") -> Entry[RunInfo] | None:
     """Returns the newest of an offline run's snapshots on this disk that has an alias."""
     name = ref.name or default_artifact_name(run.id)
-    found = [entry for entry in pending_of(run, name) if ref.version in entry.aliases]
+    found = [entry for entry in entries_of(run, name) if ref.version in entry.aliases]
     return found[-1] if found and not ref.project else None
 
 
-def _copied(entry: Entry[RunFacts], root: str | PathLike[str] | None) -> Fetched:
+def _copied(entry: Entry[RunInfo], root: str | PathLike[str] | None) -> Fetched:
     if root is None:
         return kept(entry, entry.snapshot.base)
     shutil.copytree(entry.snapshot.base, root, dirs_exist_ok=True)
     return kept(entry, Path(root))
 
 
-def kept(entry: Entry[RunFacts], folder: Path) -> Fetched:
+def kept(entry: Entry[RunInfo], folder: Path) -> Fetched:
     """Returns a snapshot that is on this disk, its files being in `folder`."""
     snapshot, checkpoint = entry.snapshot, entry.checkpoint
     path = folder / located(file.name for file in snapshot.files)
@@ -133,7 +133,7 @@ def _download_past_cache(artifact: "Artifact", folder: Path) -> None:
     try:
         artifact.download(root=folder, skip_cache=True)
     finally:
-        private.forget_download(artifact)
+        private.reset_cache_override(artifact)
 
 
 def _drop_damaged(artifact: "Artifact", folder: Path) -> list[str]:

@@ -1,1 +1,1 @@
-"""Everything that is asked of wandb: no other package imports it."""
+"""Everything that uses wandb. No other package imports it."""

@@ -1,4 +1,4 @@
-"""What W&B has of one artifact, and where its aliases belong when checkpoints come late."""
+"""The aliases of an artifact's versions when checkpoints are published late."""
 
 from dataclasses import replace
 
@@ -9,11 +9,10 @@ from wandb_ckpt.wandb_api.artifacts import Publication, correct, log, settle
 from wandb_ckpt.wandb_api.versions import best_value
 
 
-class Standing:
-    """The versions of one artifact, and the checkpoints that come late among them.
+class LatePublisher:
+    """Publishes late checkpoints of one artifact.
 
-    However late a checkpoint comes, `best` stays on a version that is better, and `latest` and all other aliases on
-    one that was saved later.
+    `best` stays on a better version, and `latest` and all other aliases stay on a version that was saved later.
 
     Args:
         api: An API for the server.
@@ -26,11 +25,11 @@ class Standing:
         self._versions = [version for version in found if version.state == "COMMITTED"]
 
     def version_with(self, digest: str) -> "wandb.Artifact | None":
-        """Returns the version whose bytes have that digest."""
+        """Return the version with that digest."""
         return next((version for version in self._versions if version.digest == digest), None)
 
     def publish(self, publication: Publication, artifact: "wandb.Artifact") -> str:
-        """Logs an artifact unless W&B has it, and returns the version, such as `v3`.
+        """Log an artifact unless W&B has it, and return the version, such as `v3`.
 
         Raises:
             RefusedError: W&B refuses it; also ValueError, TypeError and PermissionError.
@@ -47,15 +46,15 @@ class Standing:
         self._versions.append(self._api.artifact(f"{self._path}:{version}"))
         return version
 
-    def put_latest_back(self) -> None:
-        """Gives `latest` to what was saved last; W&B gives it to what was logged last."""
+    def restore_latest(self) -> None:
+        """Move `latest` to the version that was saved last. W&B gives it to the one that was logged last."""
         if self._versions:
             newest = max(self._versions, key=lambda version: moment(version.metadata))
             newest = self._api.artifact(f"{self._path}:{newest.version}")
             _add_aliases(newest, ("latest",))
 
     def _as_of_now(self, publication: Publication) -> Publication:
-        """Returns the publication without the aliases that belong to versions which are newer, or better."""
+        """Return the publication without the aliases that belong to newer or better versions."""
         saved = _moment_of(publication)
         newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
         taken = {alias for aliases in newer for alias in aliases} - {"best"}

@@ -1,4 +1,4 @@
-"""Clients for W&B's public API, and questions that are bounded in time."""
+"""Clients for W&B's public API, and questions with a time limit."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -8,7 +8,7 @@ from typing import TypeVar
 import wandb
 
 from wandb_ckpt.threads import carry_out, start
-from wandb_ckpt.wandb_api.errors import UnreachableError, words
+from wandb_ckpt.wandb_api.errors import UnreachableError, message_of
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ _ASK_TIMEOUT = 20.0
 
 
 def ask(question: Callable[[], T]) -> T:
-    """Returns what W&B answers, for a training that is about to begin and can't wait for ever.
+    """Return the answer to a question to W&B, with a time limit.
 
     Raises:
         UnreachableError: W&B can't be asked, or does not answer in time.
@@ -30,21 +30,21 @@ def ask(question: Callable[[], T]) -> T:
     try:
         return answer.result(_ASK_TIMEOUT)
     except TimeoutError as error:
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def api_for(run: "wandb.Run | None") -> "wandb.Api":
-    """Returns an API for the server that the run is on; without one, for the server that wandb is set to."""
+    """Return an API client for the run's server; without a run, for the server that wandb is set to."""
     if run is None:
         return wandb.Api()
     return wandb.Api(overrides={"base_url": run.settings.base_url}, api_key=run.settings.api_key)
 
 
 def default_entity() -> str:
-    """Returns the entity that wandb takes where none is given."""
+    """Return the user's default entity."""
     return str(wandb.Api().default_entity)
 
 
 def base_url() -> str:
-    """Returns the URL of the server that wandb is set to."""
+    """Return the URL of the server that wandb is set to."""
     return str(wandb.setup().settings.base_url)

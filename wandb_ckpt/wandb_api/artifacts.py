@@ -17,8 +17,15 @@ from wandb_ckpt.policy.description import describe
 from wandb_ckpt.policy.metadata import SHARD_KEY, TEMPLATE_KEY
 from wandb_ckpt.wandb_api import private
 from wandb_ckpt.wandb_api.api import api_for
-from wandb_ckpt.wandb_api.errors import FinishedError, LostError, PassingError, RefusedError, UnreachableError, words
-from wandb_ckpt.wandb_api.run import run_facts
+from wandb_ckpt.wandb_api.errors import (
+    FinishedError,
+    LostError,
+    RefusedError,
+    TemporaryError,
+    UnreachableError,
+    message_of,
+)
+from wandb_ckpt.wandb_api.run import run_info
 
 logger = logging.getLogger("wandb_ckpt")
 
@@ -28,21 +35,21 @@ Publication: TypeAlias = "Entry[wandb.Run]"
 
 
 def keep_record(publication: Publication, digest: str = "") -> None:
-    """Writes down beside the snapshot what version it is to become, should this process not live to see it.
+    """Write the record of an entry, so that a later process can publish it.
 
     Args:
         digest: The artifact's, once it is known: it tells later whether W&B has the version.
     """
-    entry = replace(publication.with_run(run_facts(publication.run)), owner=this_process(), digest=digest)
+    entry = replace(publication.with_run(run_info(publication.run)), owner=this_process(), digest=digest)
     try:
         write_record(entry)
     except OSError as error:
         place = publication.place
-        logger.warning("No later process will know how to publish %s, should this one not do it: %s", place, error)
+        logger.warning("The record of %s could not be written, so no later process can publish it: %s", place, error)
 
 
 def prepare(publication: Publication) -> "wandb.Artifact":
-    """Returns the artifact of a checkpoint, to be handed over as often as that takes: to hash it takes long.
+    """Return the artifact of a checkpoint. It is made once, because hashing takes long.
 
     Raises:
         RefusedError: wandb refuses it, or something else wrote to the frozen bytes.
@@ -53,13 +60,13 @@ def prepare(publication: Publication) -> "wandb.Artifact":
             publication.snapshot.bring_home()  # all that `wandb sync` needs is in the run's own folder
         artifact = build(publication)
     except (ValueError, TypeError, OSError) as error:
-        raise (UnreachableError if private.says_no_room(error) else RefusedError)(words(error)) from error
+        raise (UnreachableError if private.is_disk_full(error) else RefusedError)(message_of(error)) from error
     keep_record(publication, artifact.digest)
     return artifact
 
 
 def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
-    """Gives an artifact to wandb, which uploads it in a process of its own.
+    """Hand an artifact over to wandb, which uploads it in a process of its own.
 
     Raises:
         FinishedError: The run is finished (by `wandb.finish()`, or by leaving `with wandb.init()`).
@@ -69,45 +76,45 @@ def hand_over(publication: Publication, artifact: "wandb.Artifact") -> None:
     try:
         publication.snapshot.check_unchanged()
         log(publication, artifact)
-        note_best(publication)
+        write_best_to_summary(publication)
     except (ValueError, TypeError, PermissionError) as error:
-        raise RefusedError(words(error)) from error
+        raise RefusedError(message_of(error)) from error
     except UsageError as error:
-        finished = private.says_finished(error, publication.run)
-        raise (FinishedError if finished else UnreachableError)(words(error)) from error
+        finished = private.is_run_finished(error, publication.run)
+        raise (FinishedError if finished else UnreachableError)(message_of(error)) from error
     except Exception as error:
         # wandb raises CommError, AuthenticationError, MailboxClosedError, TimeoutError, AssertionError … when its
         # server or its service is away (0.31): whatever it is, it must not end training.
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def settle(artifact: "wandb.Artifact") -> str:
-    """Waits until an artifact is committed, however long that takes, and returns the version, such as `v3`.
+    """Wait until an artifact is committed, without a time limit, and return the version, such as `v3`.
 
     It never waits with a timeout, because wandb cancels the upload when one is over (0.31).
 
     Raises:
         RefusedError: The upload failed for good.
-        LostError: wandb, or its service, gave the upload up; PassingError, because of what passes.
+        LostError: wandb, or its service, gave the upload up; TemporaryError, because of what passes.
         UnreachableError: It is not known whether the version was committed.
     """
     try:
         version: str = artifact.wait().version
     except Exception as error:  # as above
-        raise _what_settling_met(error)(words(error)) from error
+        raise _what_settling_met(error)(message_of(error)) from error
     return version
 
 
 def _what_settling_met(error: Exception) -> type[Exception]:
-    if isinstance(error, ValueError) and private.says_it_passes(error):
-        return PassingError
-    if private.says_given_up(error):
+    if isinstance(error, ValueError) and private.is_temporary(error):
+        return TemporaryError
+    if private.is_abandoned(error):
         return LostError
     return RefusedError if isinstance(error, ValueError) else UnreachableError
 
 
 def correct(artifact: "wandb.Artifact", publication: Publication) -> None:
-    """Lets a version, and the run's summary, say what is true of a checkpoint now that it is committed.
+    """Update a version's aliases, metadata and description, and the run's summary, once it is committed.
 
     It may have become the best since it was handed over, because a better one failed. Where several checkpoints have
     the same bytes, their version has the facts of the one that it is `best` as, else those of the newest.
@@ -115,10 +122,10 @@ def correct(artifact: "wandb.Artifact", publication: Publication) -> None:
     try:
         if _is_to_be_corrected(artifact, publication.checkpoint):
             _correct(artifact, publication)
-        note_best(publication)
+        write_best_to_summary(publication)
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning(
-            "What %s, or the run's summary, says of the best is out of date: %s", artifact.name, words(error)
+            "What %s, or the run's summary, says of the best is out of date: %s", artifact.name, message_of(error)
         )
 
 
@@ -144,7 +151,7 @@ def _metadata_of(publication: Publication, shard: str | None) -> dict[str, Any]:
 
 
 def build(publication: Publication, digest: str = "") -> "wandb.Artifact":
-    """Returns the artifact of a checkpoint, hashed but not logged.
+    """Return the artifact of a checkpoint, hashed but not logged.
 
     Args:
         digest: The artifact's, where it was built before: with it, files may be copies with other times.
@@ -173,7 +180,7 @@ def build(publication: Publication, digest: str = "") -> "wandb.Artifact":
 
 
 def _shards_of(publication: Publication) -> dict[str, Path]:
-    """Returns the shards of the one file in a snapshot; none where it can't be split, for it can go as it is."""
+    """Return the shards of the one file in a snapshot, or none if it can't be split."""
     from wandb_ckpt.formats.split_shards import split
 
     snapshot = publication.snapshot
@@ -182,25 +189,25 @@ def _shards_of(publication: Publication) -> dict[str, Path]:
         (file,) = snapshot.files
         return {name: folder / name for name in split(file.path, folder)}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        logger.warning("%s is published in one piece, for it can't be split: %s", snapshot.root, words(error))
+        logger.warning("%s is published as one file, because it can't be split: %s", snapshot.root, message_of(error))
         return {}
 
 
 def log(publication: Publication, artifact: "wandb.Artifact") -> "wandb.Artifact":
-    """Logs an artifact with its aliases."""
+    """Log an artifact with its aliases."""
     return publication.run.log_artifact(artifact, aliases=list(publication.aliases))
 
 
-def note_best(publication: Publication) -> None:
-    """Notes the best value in the run's summary; before its version is committed, for the run may end before that."""
+def write_best_to_summary(publication: Publication) -> None:
+    """Write the best value into the run's summary, before the commit, because the run may end before that."""
     checkpoint = publication.checkpoint
     # Another callback of the run (a fold, say) may have had a better value under an artifact of its own.
     if checkpoint.is_best and beside(checkpoint, [_noted_best(publication)]).is_best:
         _note(publication, checkpoint.value, checkpoint.epoch)
 
 
-def take_back_best(publication: Publication) -> None:
-    """Takes the value of a checkpoint that failed out of the run's summary, which gets the best one that W&B has.
+def remove_best_from_summary(publication: Publication) -> None:
+    """Replace the value of a checkpoint that failed, in the run's summary, by the best one that W&B has.
 
     What is on its way to W&B is noted once it is committed.
     """
@@ -214,7 +221,7 @@ def take_back_best(publication: Publication) -> None:
         best = best_of(map(finite_scalar, epochs), checkpoint.mode)
         _note(publication, best, epochs.get(best))
     except Exception as error:  # noqa: BLE001 - as above
-        logger.warning("The run's summary has the value of a checkpoint that failed: %s", words(error))
+        logger.warning("The run's summary has the value of a checkpoint that failed: %s", message_of(error))
 
 
 def _noted_best(publication: Publication) -> float | None:

@@ -4,5 +4,5 @@ import wandb
 
 
 def say(line: str, *, warn: bool = False) -> None:
-    """Prints a line the way wandb prints its own."""
+    """Print a line the way wandb prints its own."""
     (wandb.termwarn if warn else wandb.termlog)(f"wandb_ckpt: {line}")

@@ -1,30 +1,38 @@
-"""What can become of a request to W&B, as exceptions."""
+"""The ways in which a request to W&B can fail."""
 
 from wandb.errors import Error as WandbError
 
-__all__ = ["FinishedError", "LostError", "PassingError", "RefusedError", "UnreachableError", "WandbError", "words"]
+__all__ = [
+    "FinishedError",
+    "LostError",
+    "RefusedError",
+    "TemporaryError",
+    "UnreachableError",
+    "WandbError",
+    "message_of",
+]
 
 
 class RefusedError(Exception):
-    """This checkpoint can never become a version; trying again is no use."""
+    """W&B refuses this checkpoint for good. Trying again does not help."""
 
 
 class FinishedError(Exception):
-    """The run is finished, and takes nothing more from this process."""
+    """The run is finished, so this process can't log to it."""
 
 
 class LostError(Exception):
-    """wandb gave up what it had taken; it must be handed over again."""
+    """wandb gave up an upload. It must be handed over again."""
 
 
-class PassingError(LostError):
-    """wandb gave it up because of what passes: a full disk, an answer that was cut off. W&B may have it already."""
+class TemporaryError(LostError):
+    """wandb gave up an upload for a temporary reason: a full disk, or a broken connection. W&B may have it."""
 
 
 class UnreachableError(Exception):
-    """W&B, the run or wandb's own service can't be reached now; the checkpoint stays pending."""
+    """W&B, the run or wandb's service can't be reached now. The checkpoint stays pending."""
 
 
-def words(error: BaseException) -> str:
-    """Returns what an error says, or its name where it says nothing."""
+def message_of(error: BaseException) -> str:
+    """Return the message of an error, or its name if it has none."""
     return str(error) or type(error).__name__

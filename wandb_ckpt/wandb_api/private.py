@@ -1,6 +1,6 @@
-"""What this package needs of wandb beyond its documentation (0.28 to 0.31): each has a fall-back, should it move.
+"""What this package uses of wandb beyond its documentation (0.28 to 0.31). Each has a fallback.
 
-A test fails when one of them is no longer where it is looked for.
+A test fails when wandb moves one of them.
 """
 
 import errno
@@ -49,16 +49,16 @@ _SAY_NOTHING = {
 # ---- errors ------------------------------------------------------------------------------------------------
 
 
-def says_finished(error: Exception, run: "wandb.Run") -> bool:
-    """Returns whether wandb refuses a call because the run is finished.
+def is_run_finished(error: Exception, run: "wandb.Run") -> bool:
+    """Return whether wandb refused a call because the run is finished.
 
     Either sign is enough: the words, or the run's own mark.
     """
     return "is finished" in str(error) or bool(getattr(run, "_is_finished", False))
 
 
-def says_given_up(error: Exception) -> bool:
-    """Returns whether wandb gave up an upload that it had taken, because it or its service is ending.
+def is_abandoned(error: Exception) -> bool:
+    """Return whether wandb gave up an upload because it, or its service, is ending.
 
     Otherwise the error is one of the upload itself.
     """
@@ -66,28 +66,28 @@ def says_given_up(error: Exception) -> bool:
     return "HandleAbandonedError" in names or "context canceled" in str(error)
 
 
-def says_no_room(error: Exception) -> bool:
-    """Returns whether a disk is full, or a quota is reached, by what Python or wandb-core says."""
+def is_disk_full(error: Exception) -> bool:
+    """Return whether Python or wandb-core says that a disk is full or a quota is reached."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return any(words in str(error).lower() for words in _NO_ROOM)
 
 
-def says_it_passes(error: Exception) -> bool:
-    """Returns whether an upload may succeed when it is begun again: a disk was full, or an answer was cut off."""
-    return says_no_room(error) or any(words in str(error).lower() for words in _CUT_OFF)
+def is_temporary(error: Exception) -> bool:
+    """Return whether an upload may succeed when it is tried again: a disk was full, or a connection broke."""
+    return is_disk_full(error) or any(words in str(error).lower() for words in _CUT_OFF)
 
 
-def says_no_run(error: Exception) -> bool:
-    """Returns whether W&B has no such run, or shows none: the name of the error since 0.31, its words before."""
+def is_run_missing(error: Exception) -> bool:
+    """Return whether W&B has no such run, or the user has no access to it."""
     return type(error).__name__ == "RunNotFoundError" or "could not find run" in str(error).lower()
 
 
 # ---- settings ----------------------------------------------------------------------------------------------
 
 
-def settings_that_say_nothing(kept: Mapping[str, Any]) -> "wandb.Settings":
-    """Returns settings with which a process opens a run and leaves what describes it: machine, command, git, code.
+def unchanging_settings(kept: Mapping[str, Any]) -> "wandb.Settings":
+    """Return settings that leave a run's description as it is: machine, command, git, code.
 
     Args:
         kept: Settings that are to be as they were; what this wandb has no name for is left out.
@@ -99,8 +99,8 @@ def settings_that_say_nothing(kept: Mapping[str, Any]) -> "wandb.Settings":
     return wandb.Settings(**{name: value for name, value in settings.items() if name in known})
 
 
-def config_of_its_own(run: "PublicRun | wandb.Run") -> dict[str, Any]:
-    """Returns what a run's public `config` leaves out, and wandb itself keeps there: code, machine, command."""
+def wandb_config_of(run: "PublicRun | wandb.Run") -> dict[str, Any]:
+    """Return wandb's own part of a run's config, which its public `config` leaves out."""
     kept: Any = getattr(run, "rawconfig", None) or getattr(run, "_config", {})
     return {"_wandb": dict(kept["_wandb"])} if "_wandb" in kept else {}
 
@@ -108,8 +108,8 @@ def config_of_its_own(run: "PublicRun | wandb.Run") -> dict[str, Any]:
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def opened_in(folder: Path) -> Path:
-    """Returns a run's folder, absolute, whatever the working directory is by now.
+def absolute_run_folder(folder: Path) -> Path:
+    """Return the absolute path of a run's folder, also after the working directory has changed.
 
     wandb's settings keep a relative path. The run's log tells where it led when the run began, because Python opens
     each log by its absolute path; without one, the working directory is taken to be the same.
@@ -120,7 +120,7 @@ def opened_in(folder: Path) -> Path:
 
 
 def has_home() -> bool:
-    """Returns whether the user has a home folder, as Python sees it."""
+    """Return whether the user has a home folder, as Python sees it."""
     try:
         Path.home()
     except RuntimeError:
@@ -129,7 +129,7 @@ def has_home() -> bool:
 
 
 def folders() -> dict[str, Path]:
-    """Returns the folders in which wandb stages, caches and downloads; those that can be asked for."""
+    """Return the folders in which wandb stages, caches and downloads files."""
     from wandb import env
 
     asked = {"staging": "get_data_dir", "cache": "get_cache_dir", "downloads": "get_artifact_dir"}
@@ -143,8 +143,8 @@ def folders() -> dict[str, Path]:
 # ---- the cache of downloads --------------------------------------------------------------------------------
 
 
-def forget_download(artifact: "wandb.Artifact") -> None:
-    """Puts right what `download(skip_cache=True)` leaves behind.
+def reset_cache_override(artifact: "wandb.Artifact") -> None:
+    """Undo a side effect of `download(skip_cache=True)`.
 
     wandb 0.31 keeps the last file's path, and takes it for the cache of every later download in this process: another
     file of the same size would have these bytes, and any other would be written over this one.

@@ -1,4 +1,4 @@
-"""Refs: how users name a version, and the version that is named."""
+"""Refs: how users name a version, and how it is found."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _EXAMPLES = "'entity/project/run_3j2t0k7n_model:best', 'run_3j2t0k7n_model:v3', 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """What a user names a version by.
+    """The name of a version, as a user writes it.
 
     Attributes:
         version: A version or an alias: `v3`, `best`.
@@ -40,7 +40,7 @@ class Ref:
 
 
 def parse_ref(text: str) -> Ref:
-    """Returns the parts of a ref.
+    """Return the parts of a ref.
 
     Raises:
         ArgumentError: It is no ref.
@@ -63,18 +63,18 @@ def parse_ref(text: str) -> Ref:
 
 
 def usable_run() -> "wandb.Run | None":
-    """Returns the active run, unless it is a disabled one."""
+    """Return the active run, unless it is a disabled one."""
     run = active_run(None)
     return None if run is None or is_disabled(run) else run
 
 
 def online(run: "wandb.Run | None") -> "wandb.Run | None":
-    """Returns the run if it is an online one."""
+    """Return the run if it is an online one."""
     return None if run is None or run.offline else run
 
 
 def find(text: str) -> "wandb.Artifact":
-    """Returns the version that a ref names.
+    """Return the version that a ref names.
 
     Raises:
         ArgumentError: `text` is no ref.
@@ -90,13 +90,13 @@ def find(text: str) -> "wandb.Artifact":
 
 
 def full_name(artifact: "wandb.Artifact") -> str:
-    """Returns `entity/project/name:v3`."""
+    """Return `entity/project/name:v3`."""
     # `qualified_name` ends with the alias that it was found by (0.31), which may move.
     return f"{artifact.qualified_name.rpartition(':')[0]}:{artifact.version}"
 
 
 def _completed(ref: Ref, run: "wandb.Run | None") -> Ref:
-    """Returns the ref with what the active run adds to it."""
+    """Return the ref, completed from the active run."""
     if ref.name is None and run is None:
         raise NoActiveRunError(
             f"{ref.version!r} alone means a version of the active W&B run's own checkpoints, and there is no active "
@@ -104,8 +104,8 @@ def _completed(ref: Ref, run: "wandb.Run | None") -> Ref:
         )
     if ref.name is None and run is not None and run.offline:
         raise CheckpointNotFoundError(
-            f"{ref.version!r} is no alias of a checkpoint that this offline run left on this disk; versions come "
-            f"to be when `wandb sync {sync_folder(run)}` uploads it. Take an alias such as 'best' or 'latest', "
+            f"{ref.version!r} is no alias of a checkpoint of this offline run on this disk. Versions are created "
+            f"when `wandb sync {sync_folder(run)}` uploads the run. Use an alias such as 'best' or 'latest', "
             "or sync first and write the ref in full."
         )
     if run is None or run.offline or (ref.project and ref.entity):
@@ -122,7 +122,7 @@ def _not_found(api: "wandb.Api", ref: Ref, *, own: bool) -> str:
     if own:
         return (
             f"The active run has published no checkpoint yet: there is no {path}. Checkpoints of another run, or "
-            f"under another artifact_name, take the ref in full: {_EXAMPLES}."
+            f"under another artifact_name, need the full ref: {_EXAMPLES}."
         )
     where = "" if ref.project else " A ref without a project is looked up in the active run's, or in WANDB_PROJECT."
     return f"There is no artifact {path} of type 'model', or no access to it.{where} Expected such as {_EXAMPLES}."

@@ -7,46 +7,46 @@ from typing import Any, Literal
 
 import wandb
 
-from wandb_ckpt.outbox.entry import Entry, RunFacts
-from wandb_ckpt.outbox.pending import find_of
+from wandb_ckpt.outbox.entry import Entry, RunInfo
+from wandb_ckpt.outbox.pending import find_entries_of
 from wandb_ckpt.wandb_api import private
 
 logger = logging.getLogger("wandb_ckpt")
 
 
 def active_run(given: "wandb.Run | None") -> "wandb.Run | None":
-    """Returns the run that a checkpoint saved now belongs to: the given one, else the active one, else `None`."""
+    """Return the given run, else the active run, else `None`."""
     return given if given is not None else wandb.run
 
 
 def is_disabled(run: "wandb.Run") -> bool:
-    """Returns whether the run is one of `mode="disabled"`, which keeps nothing."""
+    """Return whether the run has `mode="disabled"`, so it keeps nothing."""
     return bool(run.disabled)
 
 
 def sync_folder(run: "wandb.Run") -> Path:
-    """Returns the run's own folder on this disk, absolute, whatever the working directory is by now."""
+    """Return the absolute path of the run's folder on this disk."""
     folder = Path(run.settings.sync_dir)  # relative with `wandb.init(dir="logs")`
-    return folder if folder.is_absolute() else private.opened_in(folder)
+    return folder if folder.is_absolute() else private.absolute_run_folder(folder)
 
 
 def run_folder(run: "wandb.Run") -> Path:
-    """Returns this package's folder in the run's own folder, which nothing uploads by itself."""
+    """Return this package's folder in the run's folder. wandb does not upload it."""
     return sync_folder(run) / "wandb_ckpt"
 
 
-def run_facts(run: "wandb.Run") -> RunFacts:
-    """Returns what a process that does not have the run must know of it."""
-    return RunFacts(run.id, run.entity, run.project, run.settings.base_url, run.offline)
+def run_info(run: "wandb.Run") -> RunInfo:
+    """Return what another process must know about the run."""
+    return RunInfo(run.id, run.entity, run.project, run.settings.base_url, run.offline)
 
 
-def pending_of(run: "wandb.Run", name: str) -> tuple[Entry[RunFacts], ...]:
-    """Returns what is pending of one artifact of a run on this disk, oldest first."""
-    return find_of(run_facts(run), name, sync_folder(run).parent)
+def entries_of(run: "wandb.Run", name: str) -> tuple[Entry[RunInfo], ...]:
+    """Return the entries of one artifact of a run on this disk, oldest first."""
+    return find_entries_of(run_info(run), name, sync_folder(run).parent)
 
 
 def wandb_folder() -> Path:
-    """Returns the folder in which wandb keeps its runs (`WANDB_DIR`)."""
+    """Return the folder in which wandb keeps its runs (`WANDB_DIR`)."""
     return Path(wandb.setup().settings.wandb_dir)
 
 
@@ -60,7 +60,7 @@ def open_again(
     config: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> "wandb.Run":
-    """Opens a run once more, without changing what W&B says of it.
+    """Open a run again, without changing its description on W&B.
 
     Args:
         folder: Where wandb puts its own folder.
@@ -76,12 +76,12 @@ def open_again(
         mode="offline" if resume is None else "online",
         resume=resume,
         config=dict(config),
-        settings=private.settings_that_say_nothing(settings),
+        settings=private.unchanging_settings(settings),
     )
 
 
 def mark_preempting(run: "wandb.Run") -> None:
-    """Lets W&B know that the run's machine is being taken away, so that a sweep starts it again elsewhere."""
+    """Mark a run as preempting, so that a sweep starts it again elsewhere."""
     try:
         run.mark_preempting()
     except Exception:  # whatever wandb raises (0.31)

@@ -1,6 +1,6 @@
-"""Where an offline run went: `wandb sync --project` puts it into another project, and leaves no note of that (0.31).
+"""Finds offline runs that `wandb sync --project` put into another project, which wandb notes nowhere (0.31).
 
-It leaves the run's artifacts out: it logs them in the run's first project, in which there is no such run.
+The sync leaves the run's artifacts out: it logs them in the first project, which has no such run.
 """
 
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_run(entity: str, run_id: str, folder: Path) -> "PublicRun | None":
-    """Returns the run that an offline run's folder was synced to, in whatever project of the entity.
+    """Return the run that an offline run's folder was synced to, in any project of the entity.
 
     Its id alone does not tell, for users choose ids such as `fold-1`: its metadata file must be the folder's, which
     has the moment when the run began, its machine and its command.
@@ -31,11 +31,11 @@ def find_run(entity: str, run_id: str, folder: Path) -> "PublicRun | None":
 
 
 def look_up(path: str) -> "PublicRun | None":
-    """Returns the run at `entity/project/id`; `None` where there is none, or it is not to be seen with this key."""
+    """Return the run at `entity/project/id`, or `None` if there is none, or no access to it."""
     try:
         run: PublicRun = wandb.Api().run(path)
     except Exception as error:
-        if private.says_no_run(error):
+        if private.is_run_missing(error):
             return None
         raise
     return run

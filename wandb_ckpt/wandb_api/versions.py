@@ -11,7 +11,7 @@ from wandb_ckpt.checkpoint import finite_scalar, moment
 from wandb_ckpt.policy.metadata import TEMPLATE_KEY
 from wandb_ckpt.policy.retention import Candidate
 from wandb_ckpt.wandb_api.api import api_for
-from wandb_ckpt.wandb_api.errors import UnreachableError, words
+from wandb_ckpt.wandb_api.errors import UnreachableError, message_of
 from wandb_ckpt.wandb_api.refs import full_name
 
 
@@ -20,7 +20,7 @@ class OwnVersion:
     """A committed version that a run logged.
 
     Attributes:
-        candidate: What the rule asks of it, but for whose it is and whether it is linked: see `is_free`.
+        candidate: What the retention rule needs, except for what `is_free` asks W&B.
         artifact: wandb's own object.
     """
 
@@ -34,7 +34,7 @@ class OwnVersion:
 
 
 def logged(run: wandb.Run, name: str) -> list[OwnVersion]:
-    """Returns the committed versions of an artifact that a run logged.
+    """Return the committed versions of an artifact that a run logged.
 
     A version that was another run's before this one logged the same content is among them.
 
@@ -48,11 +48,11 @@ def logged(run: wandb.Run, name: str) -> list[OwnVersion]:
         ]
     except Exception as error:
         # Whatever wandb raises (see artifacts), it must not end what is in the background. So it is below.
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def candidate_of(artifact: wandb.Artifact) -> Candidate:
-    """Returns what the rule asks of a version, but for whose it is and whether it is linked."""
+    """Return what the retention rule needs of a version, except for what `is_free` asks W&B."""
     metadata = artifact.metadata
     return Candidate(
         number=int(artifact.version.removeprefix("v")),
@@ -64,7 +64,7 @@ def candidate_of(artifact: wandb.Artifact) -> Candidate:
 
 
 def is_free(artifact: wandb.Artifact, run: wandb.Run) -> bool:
-    """Returns whether the run itself logged the version first, and nobody has linked it.
+    """Return whether the run logged the version first, and nobody has linked it.
 
     Raises:
         UnreachableError: W&B can't be asked now.
@@ -74,11 +74,11 @@ def is_free(artifact: wandb.Artifact, run: wandb.Run) -> bool:
         is_own = first is not None and first.path == [run.entity, run.project, run.id]
         return is_own and not artifact.linked_artifacts
     except Exception as error:
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def remove(artifact: wandb.Artifact) -> None:
-    """Deletes a version that has no other aliases than those that are known here; W&B refuses it if it has.
+    """Delete a version with the aliases that are known here. W&B refuses if it has another one by now.
 
     Raises:
         UnreachableError: W&B refuses, or can't be reached now. The version is as it was.
@@ -91,11 +91,11 @@ def remove(artifact: wandb.Artifact) -> None:
         artifact.delete()
     except Exception as error:
         _put_back(artifact, aliases)
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def set_ttl(artifact: wandb.Artifact, ttl: timedelta | None) -> None:
-    """Lets W&B delete a version so long after it was logged; with `None`, as the team's default says.
+    """Set the time to live of a version, counted from when it was logged; `None` for the team's default.
 
     Raises:
         UnreachableError: W&B refuses, or can't be reached now.
@@ -104,11 +104,11 @@ def set_ttl(artifact: wandb.Artifact, ttl: timedelta | None) -> None:
         artifact.ttl = wandb.ArtifactTTL.INHERIT if ttl is None else ttl
         artifact.save()
     except Exception as error:
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def link(run: wandb.Run, ref: str, path: str, aliases: Iterable[str]) -> None:
-    """Links a version (`name:v3`) of the run's project into the collection at `path`.
+    """Link a version (`name:v3`) of the run's project into the collection at `path`.
 
     Raises:
         UnreachableError: W&B refuses, or can't be reached now.
@@ -116,7 +116,7 @@ def link(run: wandb.Run, ref: str, path: str, aliases: Iterable[str]) -> None:
     try:
         api_for(run).artifact(f"{run.entity}/{run.project}/{ref}").link(path, aliases=list(aliases))
     except Exception as error:
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 def _is_version_of(artifact: wandb.Artifact, run: wandb.Run, name: str) -> bool:
@@ -134,20 +134,20 @@ def _put_back(artifact: wandb.Artifact, aliases: list[str]) -> None:
         # Its list is W&B's own by now, with what others have given it meanwhile.
         _set_aliases(artifact, list(dict.fromkeys([*artifact.aliases, *aliases])))
     except Exception as error:
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What the newest and the best version of an artifact say of the callback that made them."""
+class EarlierVersions:
+    """What the versions of an artifact tell about the callback that made them."""
 
     template: str
     monitor: str
     best: float | None
 
 
-def recall(run: "wandb.Run", name: str) -> Memory | None:
-    """Returns what is known of an artifact of the run's project; `None` when there is none of that name.
+def earlier_versions(run: "wandb.Run", name: str) -> EarlierVersions | None:
+    """Return what an artifact's versions tell about their callback, or `None` if there is no such artifact.
 
     It comes from the versions themselves, not from the run's summary, which a killed process may not have sent.
 
@@ -161,13 +161,13 @@ def recall(run: "wandb.Run", name: str) -> Memory | None:
             return None
         newest = api.artifact(f"{path}:latest").metadata
     except Exception as error:  # as above
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
     monitor = str(newest.get("monitor", ""))
-    return Memory(str(newest.get(TEMPLATE_KEY, "")), monitor, best_value(run, name, monitor))
+    return EarlierVersions(str(newest.get(TEMPLATE_KEY, "")), monitor, best_value(run, name, monitor))
 
 
 def best_value(run: "wandb.Run", name: str, monitor: str) -> float | None:
-    """Returns the value of the version that is `best` among those of an artifact of the run's project.
+    """Return the value of an artifact's `best` version.
 
     Returns:
         `None` when there is no such version, or its value is of another quantity.
@@ -179,12 +179,12 @@ def best_value(run: "wandb.Run", name: str, monitor: str) -> float | None:
         api, path = api_for(run), f"{run.entity}/{run.project}/{name}:best"
         metadata = api.artifact(path).metadata if api.artifact_exists(path) else {}
     except Exception as error:  # as above
-        raise UnreachableError(words(error)) from error
+        raise UnreachableError(message_of(error)) from error
     return finite_scalar(metadata.get("value")) if metadata.get("monitor") == monitor else None
 
 
 def run_that_logged(artifact: wandb.Artifact) -> str | None:
-    """Returns `entity/project/id` of the run that logged a version; `None` where it is not known any more."""
+    """Return `entity/project/id` of the run that logged a version, or `None` if that run was deleted."""
     try:
         run = artifact.logged_by()
     except (CommError, ValueError):  # the run was deleted
