@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from wandb_ckpt.callback import preemption
 from wandb_ckpt.callback import resume as callback_resume
 from wandb_ckpt.callback.family_protocol import Family
-from wandb_ckpt.callback.interrupted import when_left
-from wandb_ckpt.callback.parent_fixes import RepairsMixin, for_path, step_of
+from wandb_ckpt.callback.interrupted import call_after_fit
+from wandb_ckpt.callback.parent_fixes import ParentFixesMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
 from wandb_ckpt.errors import NoActiveRunError, PublishError
 from wandb_ckpt.policy.best import aliases_for, is_better
@@ -26,8 +26,8 @@ from wandb_ckpt.publishing.target import Destination, find_destination
 from wandb_ckpt.restoring.restore import check_model
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import finish_killed_saves
-from wandb_ckpt.saving.background import BackgroundSaves, Pictures, SaverThread
-from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver, place_of
+from wandb_ckpt.saving.background import BackgroundSaves, ModelCopier, SaverThread
+from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver, absolute_path
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import words
 from wandb_ckpt.wandb_api.run import active_run, is_disabled
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 
-class PublishingMixin(RepairsMixin):
+class PublishingMixin(ParentFixesMixin):
     """Publishes each save of a `ModelCheckpoint` that stands behind it in the class's bases.
 
     Attributes:
@@ -84,7 +84,7 @@ class PublishingMixin(RepairsMixin):
             mode=mode,
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
-            **self._family.further_arguments(kwargs),
+            **self._family.extra_arguments(kwargs),
         )
         self._settings = Settings(
             filepath=self.filepath,
@@ -104,12 +104,12 @@ class PublishingMixin(RepairsMixin):
             save_on_background=save_on_background,
             shard=shard,
         )
-        self._init_repairs()
+        self._init_fixes()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
         self._upkeep = Upkeep(self._settings)
         self._publisher = Publisher(self._upkeep)
-        self._background = BackgroundSaves(self._pictures, self._warn_once) if save_on_background else None
+        self._background = BackgroundSaves(self._model_copier, self._warn_once) if save_on_background else None
         self._orders = Orders(self._publisher, self._settings)
         self._destination: Destination | None = None
         self._epoch = 0
@@ -180,7 +180,7 @@ class PublishingMixin(RepairsMixin):
         self._forget_undecided()
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
         self._observer = SaveObserver(
-            self.model, self._background.take if self._background else None, self._warn_once
+            self.model, self._background.copy if self._background else None, self._warn_once
         )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -190,14 +190,14 @@ class PublishingMixin(RepairsMixin):
             NoActiveRunError: There is no active W&B run.
         """
         self._is_over()
-        self._left = when_left(self._let_go)
+        self._left = call_after_fit(self._let_go)
         if self._family.is_chief(self.model):
             run = self._require_run()
             if destination := self._find_destination(run):
                 self._publish_left(run, destination)
             self._say_what_is_for_online(run)
             if not is_disabled(run):
-                preemption.watch(self._wind_up, self._holds_lock, run)
+                preemption.register(self._wind_up, self._holds_lock, run)
         _finish_killed_saves_at(self._settings.template.folder)
         super().on_train_begin(logs)  # type: ignore[misc]
 
@@ -237,7 +237,7 @@ class PublishingMixin(RepairsMixin):
         super().on_train_end(logs)  # type: ignore[misc]
         if self._background:
             self._background.flush()
-            self._background.let_go()
+            self._background.close()
         self._forget_lost()
         done = self._publisher.flush()
         self._is_over()
@@ -264,11 +264,11 @@ class PublishingMixin(RepairsMixin):
     def _let_go(self) -> None:
         """Frees what a training has had; called in whatever thread when it is left without a word."""
         if self._background:
-            self._background.let_go()
-        preemption.forget(self._wind_up)
+            self._background.close()
+        preemption.unregister(self._wind_up)
 
-    def _pictures(self, saver: SaverThread) -> Pictures:
-        return self._family.pictures(self.model, saver)
+    def _model_copier(self, saver: SaverThread) -> ModelCopier:
+        return self._family.model_copier(self.model, saver)
 
     # ---- one save --------------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class PublishingMixin(RepairsMixin):
         best = destination.tracker.best
         checkpoint = self._checkpoint(save, destination, batch, logs)
         aliases = aliases_for(checkpoint, self._settings.aliases)
-        place = place_of(save.path)
+        place = absolute_path(save.path)
         index = self._publisher.announce(checkpoint, place, destination.name, aliases)
         return Order(index, run, destination, checkpoint, place, aliases, best, parents_best)
 
@@ -336,7 +336,7 @@ class PublishingMixin(RepairsMixin):
     def _record_failure(self, save: Save | LaterSave, batch: int | None, reason: str) -> None:
         checkpoint = Checkpoint(path=save.path, format="", epoch=self._epoch, batch=batch, monitor=self.monitor)
         name = self._settings.artifact_name or (self._destination.name if self._destination else "checkpoint")
-        self._publisher.fail(self._publisher.announce(checkpoint, place_of(save.path), name, ()), reason)
+        self._publisher.fail(self._publisher.announce(checkpoint, absolute_path(save.path), name, ()), reason)
 
     def _checkpoint(
         self, save: Save | LaterSave, destination: Destination, batch: int | None, logs: Mapping[str, Any]
@@ -345,7 +345,7 @@ class PublishingMixin(RepairsMixin):
         value, mode, tracker = finite_scalar(logs.get(self.monitor)), self._direction(), destination.tracker
         tracker.observe(destination.earlier.known, mode)
         is_best = tracker.observe(value, mode)
-        keras_version, backend = self._family.facts()
+        keras_version, backend = self._family.version_and_backend()
         return Checkpoint(
             path=save.path,
             format=format_of(save.path, is_folder=Path(save.path).is_dir()),

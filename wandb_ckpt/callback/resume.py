@@ -193,5 +193,5 @@ def _restore(model: Any, fetched: Fetched) -> Checkpoint:
             f"wandb_ckpt.restore(model, {fetched.ref!r}), and pass fit the initial_epoch that you know."
         )
     checkpoint = restore_fetched(model, fetched)
-    seeds.put_back(model, checkpoint.seeds)
+    seeds.restore_states(model, checkpoint.seeds)
     return checkpoint

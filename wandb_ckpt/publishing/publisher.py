@@ -23,7 +23,7 @@ from wandb_ckpt.outbox.entry import RunFacts, command_for, read_record
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.retention import Upkeep
 from wandb_ckpt.publishing.turns import turns
-from wandb_ckpt.threads import after_fork, holds, start
+from wandb_ckpt.threads import after_fork, is_held_here, start
 from wandb_ckpt.wandb_api.artifacts import Publication, hand_over, prepare, settle
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import FinishedError, LostError, NoRoomError, RefusedError, UnreachableError
@@ -183,7 +183,7 @@ class Publisher:
 
     def holds_lock(self) -> bool:
         """Returns whether this thread holds the lock without which nothing is published."""
-        return holds(self._lock)
+        return is_held_here(self._lock)
 
     def flush(self) -> bool:
         """Waits until nothing is pending, or until there is no progress for `PATIENCE` or `UPLOAD_PATIENCE` seconds.
@@ -379,7 +379,7 @@ class Publisher:
         if state == "committed":
             job.publication.snapshot.release()
         else:  # what is left of it, others may publish or sync
-            locks.let_go(job.publication.snapshot.root)
+            locks.release(job.publication.snapshot.root)
         with self._lock:
             (self._waiting if job in self._waiting else self._in_flight).remove(job)
             turns.leave(job.place, job.turn)

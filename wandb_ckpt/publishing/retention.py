@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from wandb_ckpt.policy.retention import can_tell, expendable
 from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.local_files import LocalFiles
-from wandb_ckpt.threads import after_fork, holds, start
+from wandb_ckpt.threads import after_fork, is_held_here, start
 from wandb_ckpt.wandb_api import versions as own_versions
 from wandb_ckpt.wandb_api.artifacts import Publication
 from wandb_ckpt.wandb_api.console import say
@@ -91,7 +91,7 @@ class Upkeep:
 
     def holds_lock(self) -> bool:
         """Returns whether this thread holds the lock without which nothing is deleted or linked."""
-        return holds(self._lock)
+        return is_held_here(self._lock)
 
     def flush(self) -> None:
         """Waits until everything is done, at most for `PATIENCE` seconds."""

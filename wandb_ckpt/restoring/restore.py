@@ -33,7 +33,7 @@ _STORED = ("keras", "weights.h5")  # as Keras 3 and tf_keras save since 2.12, a 
 
 
 def download(ref: str, root: str | PathLike[str] | None = None) -> Path:
-    """Downloads a checkpoint and returns where it is: the file, the SavedModel folder or the TF prefix.
+    """Download a checkpoint and return where it is: the file, the SavedModel folder or the TF prefix.
 
     Every file is checked against the digest in the version's manifest; what is here and whole already is not
     downloaded again. A file that a version only refers to (in a bucket, on a shared disk) is not: wandb compares it
@@ -71,7 +71,7 @@ def load_model(
     compile: bool = True,  # noqa: A002 - Keras's word
     safe_mode: bool = True,
 ) -> Any:
-    """Downloads a whole-model checkpoint and returns the model, as `keras.saving.load_model` does.
+    """Download a whole-model checkpoint and return the model, as `keras.saving.load_model` does.
 
     Nothing in a version is trusted. Before anything is read, its files are checked: no link or value leads out of
     them, and they don't unpack to much more than they are. `safe_mode=True` promises that no code in them runs. Where
@@ -128,7 +128,7 @@ def load_model(
 
 
 def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
-    """Puts a checkpoint's weights, and its optimizer state where it has one, into a model.
+    """Put a checkpoint's weights, and its optimizer state where it has one, into a model.
 
     Compile the model first: an optimizer that is not built yet is built, so that its state has a place to go; a model
     without an optimizer gets the weights only. The learning rate is a part of Keras 3's optimizer state.
@@ -172,7 +172,7 @@ def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
 
 
 def restore_fetched(model: Any, fetched: Fetched, *, optimizer: bool = True) -> Checkpoint:
-    """Puts a checkpoint that is on this disk into a model that `check_model` finds right.
+    """Put a checkpoint that is on this disk into a model that `check_model` finds right.
 
     Args:
         model: The model.
@@ -196,7 +196,7 @@ def restore_fetched(model: Any, fetched: Fetched, *, optimizer: bool = True) -> 
             f"Expected the architecture that was saved. Build the model anew as it was then{_or_load(form)}."
         ) from error
     restoring_assets.put_back(model, assets, fetched)
-    lora.put_back(adapters, fetched.path, parts, optimizer=optimizer)
+    lora.restore_matrices(adapters, fetched.path, parts, optimizer=optimizer)
     return Checkpoint.from_metadata(fetched.metadata, path=str(fetched.path), format=form)
 
 
@@ -215,7 +215,7 @@ def _is_weights_only(path: Path, form: str) -> bool:
 
 
 def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
-    """Returns the `keras` or `tf_keras` module."""
+    """Return the `keras` or `tf_keras` module."""
     version = metadata.get("keras_version")
     family = default_family()
     if form == "savedmodel":
@@ -226,7 +226,7 @@ def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
 
 
 def _optimizer_values(file: h5py.File) -> list[h5py.Dataset]:
-    """Returns the optimizer's variables in a legacy HDF5 file, in their order."""
+    """Return the optimizer's variables in a legacy HDF5 file, in their order."""
     group = file.get("optimizer_weights")
     if group is None:
         return []
@@ -239,7 +239,7 @@ def _optimizer_values(file: h5py.File) -> list[h5py.Dataset]:
 
 
 def check_model(model: Any) -> None:
-    """Checks that a model can take a checkpoint.
+    """Check that a model can take a checkpoint.
 
     Raises:
         ArgumentError: It is no Keras model, or not built.
@@ -311,7 +311,7 @@ def _load_stored(model: Any, fit: Fit, path: Path, form: str, *, optimizer: bool
 
 @contextmanager
 def _without(left_out: tuple[str, ...], path: Path, form: str) -> Iterator[Path]:
-    """Yields a file without the variables of some parts: the file itself, if it has none of them."""
+    """Yield a file without the variables of some parts: the file itself, if it has none of them."""
     if not left_out:
         yield path
         return
