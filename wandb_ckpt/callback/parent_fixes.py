@@ -39,7 +39,7 @@ class ParentFixesMixin:
         if self.save_freq != "epoch" and (isinstance(self.save_freq, bool) or int(self.save_freq) < 1):
             raise ArgumentError(
                 f"save_freq={self.save_freq!r} would save after every batch: expected 'epoch', or a number of "
-                "batches of at least 1."
+                "batches (1 or more)."
             )
         if isinstance(self.best, float) and math.isnan(self.best):
             raise ArgumentError(
