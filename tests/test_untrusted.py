@@ -590,7 +590,7 @@ def test_what_tf_keras_can_t_guard_needs_a_word(start_run: Any, tmp_path: Path, 
     folder = tmp_path / "out" / name
     ref = publish_folder(start_run, folder if folder.is_dir() else folder.parent)
     with pytest.raises(
-        wandb_ckpt.RestoreError, match=r"no code in it runs: .*pass safe_mode=False; or build the model"
+        wandb_ckpt.RestoreError, match=r"no code in it runs: .*pass safe_mode=False. Otherwise build the model"
     ):
         wandb_ckpt.load_model(ref) if name == "folder" else load_as_tf_keras(ref)
 

@@ -45,8 +45,8 @@ def check(path: Path, form: str, ref: str) -> None:
         ) from error
     except Exception as error:  # h5py, zipfile and TensorFlow raise errors of many types for damaged files
         raise RestoreError(
-            f"{ref} can't be read as a checkpoint of Keras: {path.name}: {error}. Expected a complete {form} file, as "
-            "Keras writes it. Use another version."
+            f"{ref} can't be read as a checkpoint of Keras: {path.name}: {error}. Expected a complete {form} file, "
+            "as Keras writes it. Use another version."
         ) from error
 
 

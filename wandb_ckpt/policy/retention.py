@@ -66,8 +66,8 @@ class Rule:
             )
         if self.best and self.mode not in ("min", "max"):
             raise ArgumentError(
-                f"Can't find the {self.best} best versions by {self.monitor!r}: expected a mode, 'min' or 'max'. It says "
-                "whether lower or higher values are better."
+                f"Can't find the {self.best} best versions by {self.monitor!r}: expected a mode, 'min' or 'max', to "
+                "know whether lower or higher values are better."
             )
 
 
