@@ -137,7 +137,7 @@ def compare_hooks(names: list[str], shape: Shape, arguments: argparse.Namespace,
     for _ in range(arguments.rounds):
         found, _ = in_process(["hooks", *names], shape, arguments, environ)
         print(f"{shape}, hooks: {json.dumps(found)}", file=sys.stderr, flush=True)
-        for name in names:  # the first save also builds what Keras caches, and what pictures are saved through
+        for name in names:  # the first save also builds what Keras caches, and what a background save prepares
             seconds[name] += found[name][1:]
     rows = []
     plain = [*seconds["keras"], *seconds.get("keras again", [])]

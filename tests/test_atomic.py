@@ -154,7 +154,7 @@ def test_what_can_not_be_finished_holds_nothing_else(tmp_path: Path, caplog: pyt
     assert [(tmp_path / name).read_bytes() for name in ("a.keras", "c.keras")] == [b"new", b"new"]
     assert sorted(os.listdir(tmp_path)) == [left.name, "a.keras", "b.keras", "c.keras"]
     assert (left / "content" / "b.keras").read_bytes() == b"new"
-    assert caplog.text.count("can't be put in place") == 1
+    assert caplog.text.count("can't be moved to its place") == 1
 
 
 def test_a_living_process_is_left_alone(tmp_path: Path) -> None:

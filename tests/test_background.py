@@ -344,7 +344,7 @@ def test_what_changes_while_it_waits_is_not_in_it(
     assert contents_of(tmp_path / f"mine.{ending}") == contents_of(tmp_path / f"plain.{ending}")
 
 
-def test_one_picture_waits_and_then_training_does(
+def test_one_copy_waits_and_then_training_does(
     start_run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the thread is at work and one waits, training waits with the next, says so once, and keeps the order."""
@@ -484,9 +484,9 @@ def test_the_device_holds_the_model_only_once(project: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (OwnSave, "OwnSave has a save() of its own"),
-        (lambda: keras.Sequential([keras.Input((4,)), OwnVariables(1)]), "OwnVariables saves its variables in a way"),
-        (with_lookup, "saves files of its own"),
+        (OwnSave, "OwnSave has its own save() method"),
+        (lambda: keras.Sequential([keras.Input((4,)), OwnVariables(1)]), "OwnVariables saves its variables with its"),
+        (with_lookup, "saves its own files"),
     ],
 )
 def test_what_cant_be_done_in_the_background_is_done_as_usual(
@@ -524,7 +524,7 @@ class Slow(keras.layers.Dense):
 
 
 def test_an_older_one_does_not_land_on_a_newer_one(start_run: Any, project: str, tmp_path: Path) -> None:
-    """Where there can be no more pictures, the next save waits for those that are there: the newest stays."""
+    """If the model can't be copied any more, the next save waits for earlier copies: the newest stays."""
     run = start_run()
     keras.utils.set_random_seed(7)
     model = keras.Sequential([keras.Input((4,)), Slow(1)])
@@ -575,11 +575,11 @@ def raising(epoch: int) -> keras.callbacks.Callback:
 
 
 def test_what_fails_frees_all(start_run: Any, tmp_path: Path) -> None:
-    """After a fit that failed neither the memory of pictures nor a thread is left; the next one saves as usual."""
+    """After a fit that failed neither the memory of copies nor a thread is left; the next one saves as usual."""
     start_run(mode="offline")
     callback = WandbModelCheckpoint(tmp_path / "m-{epoch}.keras", save_on_background=True)
-    pictures: list[Any] = []
-    note = at_epoch_begin({1: lambda: pictures.append(weakref.ref(callback._background._pictures._memory))})
+    readers: list[Any] = []
+    note = at_epoch_begin({1: lambda: readers.append(weakref.ref(callback._background._copier._reader))})
     usual = signal.getsignal(signal.SIGTERM)
     for _ in range(2):
         with suppress(WrongError):
@@ -589,8 +589,8 @@ def test_what_fails_frees_all(start_run: Any, tmp_path: Path) -> None:
         for thread in threading.enumerate():
             if "wandb_ckpt_save" in thread.name:
                 thread.join()
-    assert len(pictures) == 2
-    assert [picture() for picture in pictures] == [None, None]
+    assert len(readers) == 2
+    assert [reader() for reader in readers] == [None, None]
     fit(keras, [callback, at_epoch_begin({1: gc.collect})])
     assert [outcome.state for outcome in callback.checkpoints] == ["offline"] * 6
 

@@ -102,15 +102,15 @@ BAD = {
     "period on Keras 3": ({"period": 2}, r"wandb_ckpt\.tf_keras"),
     "a NaN threshold": ({"initial_value_threshold": float("nan")}, "NaN"),
     "aliases": ({"aliases": ["a/b"]}, "without '/'"),
-    "an alias that is ours": ({"aliases": ["best"]}, "true of"),
+    "an alias that is ours": ({"aliases": ["best"]}, "sets on one version"),
     "artifact_name": ({"artifact_name": "a/b"}, "128 characters"),
     "metadata": ({"metadata": {"x": object()}}, "not JSON"),
     "infinite metadata": ({"metadata": {"x": float("inf")}}, "not JSON"),
     "reserved metadata": ({"metadata": {"epoch": 1}}, "itself sets"),
     "too much metadata": ({"metadata": {str(n): n for n in range(99)}}, "Nest some"),
     "metadata that is a list": ({"metadata": [1]}, "a dict of JSON values"),
-    "on_error": ({"on_error": "ignore"}, "'warn', 'raise'"),
-    "policy": ({"policy": "copy"}, "'immutable', 'mutable'"),
+    "on_error": ({"on_error": "ignore"}, "'warn' or 'raise'"),
+    "policy": ({"policy": "copy"}, "'immutable' or 'mutable'"),
     "run": ({"run": "r1"}, r"wandb\.init\(\) returns"),
 }
 

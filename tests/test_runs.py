@@ -222,5 +222,5 @@ def test_tf_keras_saves_at_once(start_run: Any, tmp_path: Path, caplog: pytest.L
     callback = Legacy(tmp_path / "m.keras", save_on_background=True)
     with caplog.at_level("WARNING", "wandb_ckpt"):
         fit(tf_keras, [callback])
-    assert sum("tf_keras can't save a picture" in message for message in caplog.messages) == 1
+    assert sum("tf_keras can't save a copy" in message for message in caplog.messages) == 1
     assert [outcome.state for outcome in callback.checkpoints] == ["offline", "offline"]

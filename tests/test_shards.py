@@ -330,7 +330,7 @@ def test_tf_keras(start_run: Callable[..., Any], ending: str, weights_only: bool
 
 def test_arguments_that_cannot_work(tmp_path: Path) -> None:
     """A word that is not known, and formats that can't be split, are errors at once."""
-    with pytest.raises(ArgumentError, match="shard='weight' is not known"):
+    with pytest.raises(ArgumentError, match="shard='weight' is not a valid value"):
         WandbModelCheckpoint("m.keras", shard="weight")  # type: ignore[arg-type]
     with suppress(ImportError):
         from wandb_ckpt.tf_keras import WandbModelCheckpoint as ForTfKeras

@@ -88,7 +88,7 @@ def test_a_fork_while_a_thread_imports(tmp_path: Path, patience: float) -> None:
     body = f"""
     import importlib
     from wandb_ckpt import threads as _threads
-    _threads._IMPORT_PATIENCE = {patience}
+    _threads._IMPORT_TIMEOUT = {patience}
     began, go_on = threading.Event(), threading.Event()
     thread = _threads.start("wandb_ckpt_ask", lambda: importlib.import_module("slow"))
     began.wait()

@@ -150,18 +150,18 @@ HOSTILE = {
     external_link: "a soft or external link",
     intermediate_link: "a soft or external link",
     external_storage: "external storage",
-    virtual: "virtual data set",
-    shape_bomb: "brings what they unpack to up to 1,07",
-    zeros_bomb: "brings what they unpack to up to 1,07",
-    chunk_bomb: "brings what they unpack to up to 1,07",
-    text_bomb: "brings what they unpack to up to 1,000,",
-    many_bombs: "brings what they unpack to up to",
-    long_texts: "brings what they unpack to up to",
-    cycle: "a second name for one object",
-    second_name: "a second name for one object",
+    virtual: "virtual dataset",
+    shape_bomb: "unpacks to at least 1,07",
+    zeros_bomb: "unpacks to at least 1,07",
+    chunk_bomb: "unpacks to at least 1,07",
+    text_bomb: "unpacks to at least 1,000,",
+    many_bombs: "unpacks to at least",
+    long_texts: "unpacks to at least",
+    cycle: "two names for the same object",
+    second_name: "two names for the same object",
     references: "references to other objects",
     attribute_with_references: "references to other objects",
-    named_type: "neither a group nor a data set",
+    named_type: "neither a group nor a dataset",
 }
 PLACES = ("weight", "optimizer")
 
@@ -330,7 +330,7 @@ for bomb in bombs:
         try:
             use(bomb)
         except wandb_ckpt.RestoreError as error:
-            assert "what they unpack to" in str(error), error
+            assert "unpacks to at least" in str(error), error
         else:
             raise AssertionError(bomb)
 print("added", peak() - before)
@@ -418,12 +418,12 @@ def no_weights(path: Path) -> None:
 
 
 ARCHIVES = {
-    truncated: "can't be read as Keras saves it",
-    two_of_a_name: "2 entries of the name 'model.weights.h5'",
-    outside: r"unpacked elsewhere: 'assets/\.\./",
-    absolute: "unpacked elsewhere: '/tmp/canary.txt'",
-    bomb: "'assets/vocabulary.txt' brings what they unpack to",
-    two_sizes: "two sizes for the entry 'model.weights.h5'",
+    truncated: "can't be read as a checkpoint of Keras",
+    two_of_a_name: "2 entries with the name 'model.weights.h5'",
+    outside: r"unpacked outside of the folder: 'assets/\.\./",
+    absolute: "unpacked outside of the folder: '/tmp/canary.txt'",
+    bomb: "unpacks to at least .* with 'assets/vocabulary.txt'",
+    two_sizes: "two different sizes for the entry 'model.weights.h5'",
     encrypted: "encrypted",
     no_weights: "model.weights.h5",
 }
@@ -479,7 +479,7 @@ def test_a_cut_off_hdf5_file_is_refused(start_run: Any, tmp_path: Path, form: st
     good, bad = (save(tmp_path / name, form, trained) for name in ("good", "bad"))
     truncated(bad)
     ref, other = publish(start_run, bad, good)
-    check_refused(ref, other, "can't be read as Keras saves it")
+    check_refused(ref, other, "can't be read as a checkpoint of Keras")
 
 
 # ---- what is no harm ---------------------------------------------------------------------------------------
@@ -542,7 +542,7 @@ def test_a_tensorflow_checkpoint_without_its_data_is_refused(start_run: Any, tmp
     model = tf_keras.Sequential([tf_keras.Input((2048,)), tf_keras.layers.Dense(2048)])
     model.save_weights(tmp_path / "out" / "tf")
     (tmp_path / "out" / "tf.data-00000-of-00001").write_bytes(b"")
-    with pytest.raises(wandb_ckpt.RestoreError, match=r"'layer_with_weights-0/kernel/.*brings what they unpack to"):
+    with pytest.raises(wandb_ckpt.RestoreError, match=r"unpacks to at least .* with 'layer_with_weights-0/kernel/"):
         wandb_ckpt.restore(model, publish_folder(start_run, tmp_path / "out"))
 
 
@@ -552,7 +552,7 @@ def test_what_is_no_tensorflow_checkpoint_is_refused(start_run: Any, tmp_path: P
     (tmp_path / "out").mkdir()
     for name in ("checkpoint", "tf.index", "tf.data-00000-of-00001"):
         (tmp_path / "out" / name).write_bytes(b"nothing")
-    with pytest.raises(wandb_ckpt.RestoreError, match="v0 can't be read as Keras saves it: tf"):
+    with pytest.raises(wandb_ckpt.RestoreError, match="v0 can't be read as a checkpoint of Keras: tf"):
         wandb_ckpt.restore(model_of(tf_keras), publish_folder(start_run, tmp_path / "out"))
 
 
@@ -590,7 +590,7 @@ def test_what_tf_keras_can_t_guard_needs_a_word(start_run: Any, tmp_path: Path, 
     folder = tmp_path / "out" / name
     ref = publish_folder(start_run, folder if folder.is_dir() else folder.parent)
     with pytest.raises(
-        wandb_ckpt.RestoreError, match=r"no code in it runs: .*pass safe_mode=False; or build the model"
+        wandb_ckpt.RestoreError, match=r"no code in it runs: .*pass safe_mode=False. Otherwise build the model"
     ):
         wandb_ckpt.load_model(ref) if name == "folder" else load_as_tf_keras(ref)
 

@@ -387,8 +387,8 @@ def test_local_files_of_tf_keras(server: Any, project: str, tmp_path: Path, weig
         ({"link_to": "digits:best"}, "without an alias"),
         ({"link_to": ""}, "link_to="),
         ({"link_to": 3}, "link_to="),
-        ({"link_aliases": ["prod"]}, "no link_to"),
-        ({"link_threshold": 0.5}, "no link_to"),
+        ({"link_aliases": ["prod"]}, "without link_to"),
+        ({"link_threshold": 0.5}, "without link_to"),
         ({"link_to": "digits", "link_aliases": "prod"}, r"\['prod'\]"),
         ({"link_to": "digits", "link_aliases": ["v3"]}, "link_aliases has 'v3'"),
         ({"link_to": "digits", "link_threshold": NAN}, "link_threshold="),
@@ -404,7 +404,7 @@ def test_the_best_of_nobody_knows_which_direction(start_run: Any) -> None:
     """`keep_best` of a metric whose direction Keras does not know is refused before anything is saved."""
     start_run()
     callback = WandbModelCheckpoint("m.keras", monitor="val_f1", keep_best=2)
-    with pytest.raises(ArgumentError, match=r"keep_best=2 needs\. Pass mode="):
+    with pytest.raises(ArgumentError, match=r"keep_best=2 needs to know\. Pass mode="):
         fit(keras, [logs_of(keras, [1.0], "val_f1"), callback])
     assert not Path("m.keras").exists()
 

@@ -1,4 +1,4 @@
-"""Checkpoint: the frozen record of what was saved at one moment, shared by all stages."""
+"""Checkpoint: the immutable record of one save. All stages share it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ Moment: TypeAlias = tuple[str, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What was saved at one moment, with its facts.
+    """One saved checkpoint and what is known about it.
 
     Attributes:
-        path: Where the parent saved it, as the parent named it.
+        path: The path of the save, as Keras's `ModelCheckpoint` named it.
         format: `"keras"`, `"h5"`, `"weights.h5"`, `"savedmodel"` or `"tf"` (a TF-format prefix).
         epoch: Zero-based epoch, as in Keras's hooks; `None` only for versions that this package did not log.
-        batch: Zero-based batch for saves within an epoch; `None` for saves at its end.
-        step: The optimizer's number of updates so far; `None` for a model without an optimizer.
+        batch: Zero-based batch for a save within an epoch; `None` for a save at its end.
+        step: The number of updates that the optimizer has made; `None` for a model without an optimizer.
         monitor: Name of the monitored quantity.
-        mode: `"min"` or `"max"`: which values of it are better; `None` when Keras can't tell.
-        value: The monitored value at this moment; `None` when it is missing, NaN, infinite or no scalar.
-        best: The best value so far, this checkpoint's included; `None` while there is none.
+        mode: `"min"` or `"max"`: which values are better; `None` if Keras can't tell.
+        value: The monitored value; `None` if it is missing, NaN, infinite or not a scalar.
+        best: The best value so far, including this checkpoint; `None` if there is no value yet.
         is_best: Whether this checkpoint is the best so far.
-        logs: Every finite scalar in Keras's `logs` at this moment.
-        seeds: The states of the model's seed generators (dropout, noise), which Keras 3.15 saves in no format.
-        keras_version: Version of the Keras (or tf_keras) that saved.
+        logs: Every finite scalar in Keras's `logs` at the time of the save.
+        seeds: The states of the model's seed generators (dropout, noise). Keras 3.15 saves them in no format.
+        keras_version: Version of the Keras (or tf_keras) that saved the checkpoint.
         backend: `"tensorflow"`, `"jax"` or `"torch"`.
         saved_at: UTC time of the save, ISO 8601.
     """
@@ -50,7 +50,7 @@ class Checkpoint:
     saved_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def to_metadata(self) -> dict[str, Any]:
-        """Returns the artifact's metadata: one flat level, and the logs nested (W&B takes 100 top-level keys)."""
+        """Return the artifact's metadata. Only `logs` is nested, because W&B accepts 100 top-level keys."""
         return {
             "monitor": self.monitor,
             "mode": self.mode,
@@ -70,15 +70,15 @@ class Checkpoint:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, path: str, format: str) -> "Checkpoint":  # noqa: A002
-        """Returns the record that `to_metadata` was called on, as far as the metadata goes.
+        """Return the record that is stored in a version's metadata. The inverse of `to_metadata`.
 
-        A version that wandb's own callback logged has none: what is missing is `None` or empty. `is_best` is
-        whether the value equals the best so far.
+        What the metadata does not have is `None` or empty, for example in a version that wandb's own callback
+        logged. `is_best` is true if the value equals the best value.
 
         Args:
             metadata: A version's metadata.
             path: Where the checkpoint is now.
-            format: The format that it is found to have.
+            format: The format of the file at `path`.
         """
         value, best = finite_scalar(metadata.get("value")), finite_scalar(metadata.get("best"))
         mode, logs = metadata.get("mode"), metadata.get("logs")
@@ -105,7 +105,7 @@ METADATA_KEYS = frozenset(Checkpoint(path="", format="", epoch=0, monitor="").to
 
 
 def finite_scalar(value: Any) -> float | None:
-    """Returns a log value as a float, or `None` when it is no finite scalar.
+    """Return a log value as a float, or `None` if it is not a finite scalar.
 
     >>> finite_scalar(0.5), finite_scalar(float("nan")), finite_scalar([0.1, 0.2])
     (0.5, None, None)
@@ -118,7 +118,7 @@ def finite_scalar(value: Any) -> float | None:
 
 
 def is_scalar(value: Any) -> bool:
-    """Returns whether a log value is one number; NaN and infinity are.
+    """Return whether a log value is one number. NaN and infinity count as numbers.
 
     >>> is_scalar(float("nan")), is_scalar(None), is_scalar([0.1, 0.2])
     (True, False, False)
@@ -133,13 +133,13 @@ def is_scalar(value: Any) -> bool:
 
 
 def finite_scalars(logs: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the entries of Keras's `logs` that are finite scalars, as floats."""
+    """Return the entries of Keras's `logs` that are finite scalars, as floats."""
     numbers = ((name, finite_scalar(value)) for name, value in logs.items())
     return {name: number for name, number in numbers if number is not None}
 
 
 def moment(metadata: Mapping[str, Any]) -> Moment:
-    """Returns when a version was saved, to be compared; of the same moment, its epoch and batch tell."""
+    """Return a sort key for the time at which a version was saved; epoch and batch decide between equal times."""
     epoch, batch = finite_scalar(metadata.get("epoch")), finite_scalar(metadata.get("batch"))
     return str(metadata.get("saved_at", "")), -1 if epoch is None else epoch, float("inf") if batch is None else batch
 
@@ -158,7 +158,7 @@ def _text(value: Any) -> str:
 
 
 def format_of(name: str, *, is_folder: bool) -> str:
-    """Returns the format of a saved file, folder or TF prefix, by its name.
+    """Return the format of a saved file, folder or TF prefix from its name.
 
     >>> format_of("m.keras", is_folder=False), format_of("m.weights.h5", is_folder=False)
     ('keras', 'weights.h5')
@@ -174,7 +174,7 @@ def format_of(name: str, *, is_folder: bool) -> str:
 
 
 def tf_prefix(path: Path, form: str) -> str:
-    """Returns the prefix of the files in which a SavedModel folder or a TF-format checkpoint has its variables.
+    """Return the prefix of the files that hold the variables of a SavedModel folder or a TF-format checkpoint.
 
     >>> tf_prefix(Path("saved"), "savedmodel"), tf_prefix(Path("w-01"), "tf")
     ('saved/variables/variables', 'w-01')

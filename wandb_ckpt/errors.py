@@ -1,28 +1,28 @@
-"""The errors that this package raises; each says what happened, what was expected and what to do."""
+"""The errors that this package raises. Each message says what happened, what was expected and what to do."""
 
 
 class WandbCkptError(Exception):
-    """Base of every error that this package raises on its own account."""
+    """Base class of all errors of this package."""
 
 
 class ArgumentError(WandbCkptError, ValueError):
-    """An argument can't work; raised before anything else is done."""
+    """An argument is invalid. Raised before anything else is done."""
 
 
 class NoActiveRunError(WandbCkptError, RuntimeError):
-    """There is no active W&B run for checkpoints to belong to; raised when training begins, and for a bare alias."""
+    """There is no active W&B run. Raised when training begins, and for an alias without a model name."""
 
 
 class PublishError(WandbCkptError, RuntimeError):
-    """A checkpoint was saved but can't become a version; raised with `on_error="raise"` only."""
+    """A checkpoint was saved but could not be published. Raised only with `on_error="raise"`."""
 
 
 class CheckpointNotFoundError(WandbCkptError, LookupError):
-    """W&B has no version of that name; raised by `download`, `load_model` and `restore`."""
+    """W&B has no such version. Raised by `download`, `load_model` and `restore`."""
 
 
 class DamagedCheckpointError(WandbCkptError, OSError):
-    """A downloaded file is not the one in the version's manifest; nothing was loaded from it."""
+    """A downloaded file does not match the version's manifest. Nothing was loaded from it."""
 
 
 class RestoreError(WandbCkptError, ValueError):

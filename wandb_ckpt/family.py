@@ -9,8 +9,8 @@ Family: TypeAlias = Literal["keras", "tf_keras"]
 
 
 def default_family() -> Family:
-    """Return the module name of the Keras that `tensorflow.keras` is."""
-    # The values that TensorFlow 2.16+ itself takes for "yes" (tensorflow/python/util/lazy_loader.py).
+    """Return the name of the module that `tensorflow.keras` stands for: `keras` or `tf_keras`."""
+    # The values that TensorFlow 2.16+ itself reads as "yes" (tensorflow/python/util/lazy_loader.py).
     return "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") in ("true", "True", "1") else "keras"
 
 
@@ -18,12 +18,12 @@ def import_family(name: Family) -> Any:
     """Return the module `keras` or `tf_keras`.
 
     Raises:
-        ImportError: It is not installed; says how to install it.
+        ImportError: The module is not installed. The message says how to install it.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        if name == "keras":  # Keras says itself which backend it misses
+        if name == "keras":  # Keras itself says which backend is missing
             raise
         raise ImportError(
             "wandb_ckpt.tf_keras needs the tf-keras package: pip install 'wandb-ckpt[tf-keras]'"
@@ -31,8 +31,8 @@ def import_family(name: Family) -> Any:
 
 
 def is_tf_keras(model: Any) -> bool:
-    """Return whether a model is one of legacy tf_keras."""
-    tf_keras = sys.modules.get("tf_keras")  # a model of it has imported it
+    """Return whether a model is a legacy tf_keras model."""
+    tf_keras = sys.modules.get("tf_keras")  # such a model has imported it
     return tf_keras is not None and isinstance(model, tf_keras.Model)
 
 
@@ -52,5 +52,5 @@ def is_defined_by_keras(function: Any) -> bool:
 
 
 def _imported() -> list[Any]:
-    # `None` in `sys.modules` stands for a module that can't be imported.
+    # `None` in `sys.modules` marks a module that can't be imported.
     return [sys.modules[name] for name in ("keras", "tf_keras") if sys.modules.get(name) is not None]

@@ -1,8 +1,11 @@
-"""Whose something on a disk is, and whether that process still lives; owns the locks of this process.
+"""Which process owns a file or folder on disk, and whether that process is still running.
 
-A process has a random name, its token. In each folder in which it has something in hand, it keeps a file locked that
-is named after the token, and what it has in hand names the token. The kernel frees the lock when the process ends.
-Process ids and host names tell none of that: containers have the one in common and give out the other anew.
+Each process has a random name, its token. In every folder where a process has unfinished work, it keeps a lock file
+that is named after the token. The names of its unfinished files and folders contain the token, too. The kernel frees
+the lock when the process ends. Process ids and host names are not enough: containers often share a host name, and use
+the same process ids again.
+
+This module owns the locks of this process.
 """
 
 import os
@@ -20,20 +23,19 @@ from filelock import lock_descriptor
 _LOCK_PREFIX = ".wandb_ckpt_lock-"
 _OWNED = re.compile(r"\.wandb_ckpt(?:_snapshot)?-([0-9a-f]{16})-[0-9a-f]{8}")
 
-# How long something is left alone where no lock tells whether its process lives, in seconds, since that process last
-# took something in hand in the folder.
-GENEROUS = 24 * 3600.0
-_TRIES = 10  # somebody who looks whether a lock is free may remove a new one: each does so only once
+# Where files can't be locked: seconds after which a process counts as dead, since it last began work in the folder.
+STALE_AFTER = 24 * 3600.0
+_TRIES = 10  # a process that tests a new lock may remove its file; each process does so only once
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process that has a snapshot in hand.
+    """The process that works on a snapshot.
 
     Attributes:
-        token: Names its lock in the folder that the snapshot is in.
-        host: Its machine's name; no identity, for containers share names.
-        pid: Its number there, for people.
+        token: The name of the process, and of its lock in the folder that holds the snapshot.
+        host: The name of its machine. Not unique: containers share names.
+        pid: Its process id on that machine, for messages.
     """
 
     token: str
@@ -42,7 +44,7 @@ class Owner:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether its machine has another name: then it may be at work on the original of a copied folder."""
+        """Whether the machine has another name. The process may then work on the original of a copied folder."""
         return self.host != platform.node()
 
 
@@ -50,11 +52,11 @@ class Owner:
 class _Lock:
     file: Path
     descriptor: int
-    names: set[str] = field(default_factory=set)  # what this process has in hand beside the file
+    names: set[str] = field(default_factory=set)  # what this process works on in the lock's folder
 
 
 class _Process:
-    """This process: its token, and the locks that it holds, by their folders."""
+    """This process: its token, and the locks that it holds, by folder."""
 
     def __init__(self) -> None:
         self.begin()
@@ -66,17 +68,17 @@ class _Process:
         self.locks: dict[Path, _Lock] = {}
 
     def before_fork(self) -> None:
-        """Wait for the other threads, so that a child knows all the locks that it has to close."""
+        """Wait for the other threads, so that the child knows all locks that it must close."""
         self.mutex.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Take back what `before_fork` did."""
+        """Let the other threads continue."""
         self.mutex.release()
 
     def after_fork_in_child(self) -> None:
-        """Become a process of its own, which doesn't keep the parent's locks."""
+        """Begin as a new process that does not hold the parent's locks."""
         for lock in self.locks.values():
-            os.close(lock.descriptor)  # to unlock it would unlock the parent's
+            os.close(lock.descriptor)  # unlocking would unlock the parent's lock
         self.begin()
 
 
@@ -89,31 +91,31 @@ os.register_at_fork(
 
 
 def this_process() -> Owner:
-    """Return the process that asks."""
+    """Return this process as an owner."""
     return Owner(_this.token, platform.node(), os.getpid())
 
 
 def hold(path: Path) -> None:
-    """Hold the lock of a path's folder until `let_go` is called for the path, or the process ends.
+    """Hold the lock of a path's folder until `release` is called for the path, or the process ends.
 
     Raises:
-        OSError: There can be no file in the folder.
+        OSError: The lock file can't be created in the folder.
     """
     folder = _real(path.parent)
     with _this.mutex:
         lock = _this.locks.get(folder)
-        if lock is None or not _is_at(lock.descriptor, lock.file):  # people remove hidden files
+        if lock is None or not _is_at(lock.descriptor, lock.file):  # somebody may have removed the hidden file
             if lock is not None:
                 os.close(_this.locks.pop(folder).descriptor)
             file = folder / f"{_LOCK_PREFIX}{_this.token}"
             lock = _this.locks[folder] = _Lock(file, _locked(file), lock.names if lock else set())
         lock.names.add(path.name)
         with suppress(OSError):
-            os.utime(lock.descriptor)  # where nothing can be locked, the age tells
+            os.utime(lock.descriptor)  # where files can't be locked, their age is used
 
 
-def let_go(path: Path) -> None:
-    """Take back what `hold` did for a path, if it did; with the last path in a folder, its lock goes."""
+def release(path: Path) -> None:
+    """Release a path that `hold` was called for. The lock is removed with the last path of its folder."""
     folder = _real(path.parent)
     with _this.mutex:
         if (lock := _this.locks.get(folder)) is None:
@@ -127,49 +129,49 @@ def let_go(path: Path) -> None:
 
 
 def new_folder(parent: Path, prefix: str) -> Path:
-    """Make a folder that names this process, which holds it."""
+    """Create a folder whose name contains this process's token, and hold its lock."""
     folder = parent / f"{prefix}{_this.token}-{secrets.token_hex(4)}"
     hold(folder)
     try:
         folder.mkdir(mode=0o700)
     except OSError:
-        let_go(folder)
+        release(folder)
         raise
     return folder
 
 
-def is_left(path: Path) -> bool:
-    """Return whether a folder was made by `new_folder` in a process that is dead."""
+def is_abandoned(path: Path) -> bool:
+    """Return whether a folder was created by `new_folder` in a process that is dead."""
     match = _OWNED.fullmatch(path.name)
-    return match is not None and not lives(match[1], path.parent)
+    return match is not None and not is_alive(match[1], path.parent)
 
 
-def lives(token: str, folder: Path) -> bool:
-    """Return whether the process of a token lives and has something in hand in a folder.
+def is_alive(token: str, folder: Path) -> bool:
+    """Return whether the process with this token is running and has unfinished work in a folder.
 
     The lock of a dead process is removed.
     """
     if token == _this.token:
         return True
-    with _this.mutex:  # of two threads that try a lock, neither takes the other for its owner
+    with _this.mutex:  # so that two threads that test a lock don't take each other for its owner
         return _is_held(folder / f"{_LOCK_PREFIX}{token}")
 
 
 def sweep(folder: Path) -> None:
     """Remove the locks of dead processes from a folder."""
     for file in folder.glob(f"{_LOCK_PREFIX}*"):
-        lives(file.name.removeprefix(_LOCK_PREFIX), folder)
+        is_alive(file.name.removeprefix(_LOCK_PREFIX), folder)
 
 
-# Whoever removes a lock's file has it locked, and whoever has locked one looks whether it is still there. So nobody
-# removes a lock that is held, or that was made anew under the same name.
+# A process removes a lock file only while it has locked it. After it locks a file, it checks that the file is still
+# there. So no process removes a lock that another one holds, or a new lock with the same name.
 
 
 def _locked(file: Path) -> int:
     descriptor = -1
     for _ in range(_TRIES):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        with suppress(OSError):  # nothing can be locked here
+        with suppress(OSError):  # files can't be locked here
             lock_descriptor(descriptor)
         if _is_at(descriptor, file):
             break
@@ -180,10 +182,10 @@ def _locked(file: Path) -> int:
 def _is_held(file: Path) -> bool:
     for _ in range(_TRIES):
         try:
-            descriptor = os.open(file, os.O_RDWR)  # NFS locks only what can be written to
+            descriptor = os.open(file, os.O_RDWR)  # NFS locks only files that are open for writing
         except FileNotFoundError:
             return False
-        except OSError:  # another user's, or the disk is read-only
+        except OSError:  # the file belongs to another user, or the disk is read-only
             return _is_recent(file)
         try:
             if not _can_be_locked(descriptor, file):
@@ -200,13 +202,13 @@ def _is_held(file: Path) -> bool:
 def _can_be_locked(descriptor: int, file: Path) -> bool:
     try:
         return lock_descriptor(descriptor, blocking=False)
-    except OSError:  # nothing can be locked here
+    except OSError:  # files can't be locked here
         return not _is_recent(file)
 
 
 def _is_recent(file: Path) -> bool:
     try:
-        return time.time() - file.stat().st_mtime < GENEROUS
+        return time.time() - file.stat().st_mtime < STALE_AFTER
     except FileNotFoundError:
         return False
 

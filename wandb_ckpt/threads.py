@@ -1,4 +1,4 @@
-"""Threads that can't always be started, and what a forked child is to forget of those of its parent."""
+"""Start threads where the system allows it, and make forks safe while threads run."""
 
 import logging
 import os
@@ -15,14 +15,14 @@ logger = logging.getLogger("wandb_ckpt")
 
 T = TypeVar("T")
 
-# Each of our threads has a name that begins so.
+# The names of all threads of this package begin with this.
 _OURS = "wandb_ckpt"
-# How long a fork waits for what they import, in seconds: that takes a moment, unless it waits for the forking thread.
-_IMPORT_PATIENCE = 10.0
+# Seconds that a fork waits for imports in these threads. They take longer only if they wait for the forking thread.
+_IMPORT_TIMEOUT = 10.0
 
 
 def start(name: str, work: Callable[[], object], *, daemon: bool = True) -> threading.Thread | None:
-    """Starts a thread and returns it; `None` where the system, or the end of the process, allows no more."""
+    """Start a thread and return it; return `None` if no thread can be started (system limit, end of the process)."""
     thread = threading.Thread(target=work, name=name, daemon=daemon)
     try:
         thread.start()
@@ -32,28 +32,28 @@ def start(name: str, work: Callable[[], object], *, daemon: bool = True) -> thre
     return thread
 
 
-def carry_out(work: Callable[[], T], future: Future[T]) -> None:
-    """Does work, and gives what comes of it to a future."""
+def run_into(future: Future[T], work: Callable[[], T]) -> None:
+    """Call `work`, and set its result or its exception on a future."""
     try:
         future.set_result(work())
-    except Exception as error:  # noqa: BLE001 - it is raised again where the result is asked for
+    except Exception as error:  # noqa: BLE001 - `future.result()` raises it again
         future.set_exception(error)
 
 
-def holds(lock: threading.Condition) -> bool:
-    """Returns whether this thread holds a lock."""
+def is_held_here(lock: threading.Condition) -> bool:
+    """Return whether the calling thread holds a lock."""
     try:
         lock.notify(0)
-    except RuntimeError:  # so says its documentation
+    except RuntimeError:  # documented: raised if the calling thread does not hold the lock
         return False
     return True
 
 
 def after_fork(forget: Callable[[], None]) -> None:
-    """Calls a method in each child that is forked from now on, if its object still lives.
+    """Call a method in each child process that is forked from now on, if its object still exists.
 
-    A child has a copy of everything but the threads: what they had in hand is the parent's to finish, and a lock that
-    one of them held is never released.
+    A child process has a copy of everything except the threads. Their unfinished work stays with the parent, and a
+    lock that one of them held is never released in the child.
     """
     method = WeakMethod(forget)
     os.register_at_fork(after_in_child=lambda: _call(method))
@@ -64,13 +64,14 @@ def _call(method: WeakMethod[Callable[[], None]]) -> None:
         forget()
 
 
-def _let_imports_end() -> None:
-    """Waits, before a fork, until no thread of ours imports anything.
+def _wait_for_imports() -> None:
+    """Wait, before a fork, until no thread of this package imports a module.
 
-    Python's lock of a module that another thread is importing is never released in a child: whatever needs the module
-    there hangs. wandb (0.31) imports much of itself only when it is first asked, which is what our threads do.
+    Python locks a module while a thread imports it. In a child process that was forked meanwhile, this lock is never
+    released, so code that needs the module hangs. wandb (0.31) imports many of its modules at first use, which is in
+    the threads of this package.
     """
-    deadline = time.monotonic() + _IMPORT_PATIENCE
+    deadline = time.monotonic() + _IMPORT_TIMEOUT
     while _is_importing() and time.monotonic() < deadline:
         time.sleep(0.001)
 
@@ -78,7 +79,7 @@ def _let_imports_end() -> None:
 def _is_importing() -> bool:
     others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
     ours = {thread.ident for thread in others if thread.name.startswith(_OURS)}
-    # Given no name here, for a frame that is kept would keep all that its functions have in hand.
+    # No frame gets a name here: a frame that is kept alive keeps all its local variables alive.
     return any(_imports(frame) for ident, frame in sys._current_frames().items() if ident in ours)
 
 
@@ -90,4 +91,4 @@ def _imports(frame: FrameType | None) -> bool:
     return False
 
 
-os.register_at_fork(before=_let_imports_end)
+os.register_at_fork(before=_wait_for_imports)

@@ -11,7 +11,7 @@ from wandb_ckpt.checkpoint import format_of
 from wandb_ckpt.formats.hdf5 import FORMATS, open_weights
 from wandb_ckpt.formats.layer_changes import LayerChange, compare_layers
 from wandb_ckpt.formats.safe_reading import check, has_signature
-from wandb_ckpt.restoring.download import fetch, located
+from wandb_ckpt.restoring.download import checkpoint_name, fetch
 from wandb_ckpt.wandb_api.refs import find
 
 
@@ -49,7 +49,7 @@ class Difference:
 
 
 def compare(old_ref: str, new_ref: str) -> Difference:
-    """Returns what differs between the versions that two refs name. Downloads them only if their files differ.
+    """Return what differs between the versions that two refs name. Downloads them only if their files differ.
 
     Raises:
         RestoreError: A file is damaged, or unsafe to read.
@@ -78,7 +78,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 
 def _layers(*sides: tuple[Version, Mapping[str, File]]) -> tuple[tuple[LayerChange, ...], str]:
     for version, files in sides:
-        if format_of(located(files), is_folder=False) not in FORMATS:
+        if format_of(checkpoint_name(files), is_folder=False) not in FORMATS:
             return (), f"{version.ref} is no .keras, .weights.h5 or .h5 file: only such are compared layer by layer"
     with TemporaryDirectory(prefix="wandb_ckpt-diff-") as folder:
         fetched = [fetch(version.ref, Path(folder) / side) for side, (version, _) in zip("ab", sides, strict=True)]

@@ -9,7 +9,7 @@ from wandb_ckpt.browsing.listing import Version, list_artifacts, version_of
 from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.naming import default_artifact_name
-from wandb_ckpt.policy.retention import Candidate, Rule, expendable, why_kept
+from wandb_ckpt.policy.retention import Candidate, Rule, deletable, reasons_to_keep
 from wandb_ckpt.wandb_api.errors import UnreachableError
 from wandb_ckpt.wandb_api.versions import candidate_of, remove
 
@@ -53,7 +53,7 @@ class Deletion:
 
 
 def plan(path: str, newest: int, best: int = 0, mode: Direction | None = None) -> Plan:
-    """Returns what would go of a model if only so many newest and best versions were kept. Deletes nothing.
+    """Return what would go of a model if only so many newest and best versions were kept. Deletes nothing.
 
     Args:
         path: `project/name` or `entity/project/name`.
@@ -74,7 +74,7 @@ def plan(path: str, newest: int, best: int = 0, mode: Direction | None = None) -
 
 
 def carry_out(agreed: Plan) -> Iterator[Deletion]:
-    """Deletes what a plan says, unless it may not go any more: that is looked up again first.
+    """Delete what a plan says, unless it may not go any more: that is looked up again first.
 
     Yields:
         What became of each version, as it happens.
@@ -105,7 +105,7 @@ def _applied(path: str, rule: Rule, artifacts: "Sequence[Artifact]") -> Plan:
     own = frozenset(each.qualified_name for each in run.logged_artifacts()) if run else frozenset()
     candidates = {int(artifact.version[1:]): _candidate(artifact, own) for artifact in artifacts}
     by_number = dict(zip(candidates, artifacts, strict=True))
-    for candidate in expendable(candidates.values(), rule):
+    for candidate in deletable(candidates.values(), rule):
         # A question to W&B for each: only of those that would go.
         if by_number[candidate.number].linked_artifacts:
             candidates[candidate.number] = replace(candidate, is_linked=True)
@@ -114,7 +114,7 @@ def _applied(path: str, rule: Rule, artifacts: "Sequence[Artifact]") -> Plan:
         rule=rule,
         run="/".join(run.path) if run else None,
         versions=tuple(map(version_of, artifacts)),
-        kept=why_kept(candidates.values(), rule),
+        kept=reasons_to_keep(candidates.values(), rule),
     )
 
 
@@ -123,7 +123,7 @@ def _candidate(artifact: "Artifact", own: frozenset[str]) -> Candidate:
 
 
 def _owner(artifacts: "Sequence[Artifact]") -> "PublicRun | None":
-    """Returns the run whose callback made the model: the one that the name is of, else who logged the newest."""
+    """Return the run whose callback made the model: the one that the name is of, else who logged the newest."""
     newest = None
     for artifact in artifacts:
         run = artifact.logged_by()

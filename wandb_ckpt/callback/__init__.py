@@ -1,1 +1,1 @@
-"""The training thread: the hooks of the callback, what they repair in Keras's, preemption, resume."""
+"""The callback in the training thread: hooks, fixes for Keras's ModelCheckpoint, preemption, resume."""

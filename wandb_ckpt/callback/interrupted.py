@@ -1,4 +1,4 @@
-"""Notices the end of a training that an exception or Ctrl-C ends, which no hook of a callback is called for."""
+"""Detect that an exception or Ctrl-C ended `fit`: Keras calls no callback hook then."""
 
 import sys
 from collections.abc import Callable
@@ -6,29 +6,29 @@ from typing import Any
 from weakref import WeakMethod, finalize
 
 
-def when_left(let_go: Callable[[], None]) -> "finalize[[WeakMethod[Callable[[], None]]], Any] | None":
-    """Calls a method when the training that now begins is left, however that comes about.
+def call_after_fit(clean_up: Callable[[], None]) -> "finalize[[WeakMethod[Callable[[], None]]], Any] | None":
+    """Call a method when the current `fit` has ended, also if an exception or Ctrl-C ends it.
 
-    `fit` holds the list of its callbacks in a local variable, so the list goes with the frame of `fit`: at once where
-    the exception is handled, and otherwise once nobody has its traceback any more.
+    `fit` holds the list of its callbacks in a local variable, so it is freed with the stack frame of `fit`. This
+    is when the exception is handled, or when its traceback is freed.
 
     Args:
-        let_go: A method, called in whatever thread; its object is not kept alive.
+        clean_up: A method. It may be called in any thread. Its object is not kept alive.
 
     Returns:
-        What `detach` is to be called on when the training ends in the usual way; `None` without such a list.
+        A finalizer: call its `detach` when training ends in the usual way. `None` if there is no list of callbacks.
     """
     callbacks = _callback_list()
     if callbacks is None:
         return None
-    left = finalize(callbacks, _call, WeakMethod(let_go))
-    left.atexit = False
-    return left
+    finalizer = finalize(callbacks, _call, WeakMethod(clean_up))
+    finalizer.atexit = False
+    return finalizer
 
 
 def _callback_list() -> Any:
     frame = sys._getframe(2)
-    # A user's subclass, or a callback that passes its hooks on, may stand between.
+    # A user's subclass, or a callback that forwards its hooks, may be in between.
     while frame is not None and frame.f_code.co_name == "on_train_begin":
         owner = frame.f_locals.get("self")
         if type(owner).__name__ == "CallbackList":
@@ -38,5 +38,5 @@ def _callback_list() -> Any:
 
 
 def _call(method: "WeakMethod[Callable[[], None]]") -> None:
-    if (let_go := method()) is not None:
-        let_go()
+    if (clean_up := method()) is not None:
+        clean_up()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from wandb_ckpt.callback import preemption
 from wandb_ckpt.callback import resume as callback_resume
 from wandb_ckpt.callback.family_protocol import Family
-from wandb_ckpt.callback.interrupted import when_left
-from wandb_ckpt.callback.parent_fixes import RepairsMixin, for_path, step_of
+from wandb_ckpt.callback.interrupted import call_after_fit
+from wandb_ckpt.callback.parent_fixes import ParentFixesMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
 from wandb_ckpt.errors import NoActiveRunError
 from wandb_ckpt.policy.best import is_better
@@ -24,7 +24,7 @@ from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.restore import check_model
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import finish_killed_saves
-from wandb_ckpt.saving.background import BackgroundSaves, Pictures, SaverThread
+from wandb_ckpt.saving.background import BackgroundSaves, ModelCopier, SaverThread
 from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import message_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wandb_ckpt")
 
 
-class PublishingMixin(RepairsMixin):
+class PublishingMixin(ParentFixesMixin):
     """Publishes each save of the `ModelCheckpoint` behind it in the class's bases.
 
     Attributes:
@@ -82,7 +82,7 @@ class PublishingMixin(RepairsMixin):
             mode=mode,
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
-            **self._family.further_arguments(kwargs),
+            **self._family.extra_arguments(kwargs),
         )
         self._settings = Settings(
             filepath=self.filepath,
@@ -102,11 +102,11 @@ class PublishingMixin(RepairsMixin):
             save_on_background=save_on_background,
             shard=shard,
         )
-        self._init_repairs()
+        self._init_fixes()
         self._given_model: Any = None
         self._observer: SaveObserver | None = None
         self._session = Session(self._settings)
-        self._background = BackgroundSaves(self._pictures, self._warn_once) if save_on_background else None
+        self._background = BackgroundSaves(self._model_copier, self._warn_once) if save_on_background else None
         self._epoch = 0
         self._left: Any = None
         self._warned: set[str] = set()
@@ -177,7 +177,7 @@ class PublishingMixin(RepairsMixin):
         self._forget_undecided()
         # `self.model` is the real one: Keras unwraps torch's DistributedDataParallel there.
         self._observer = SaveObserver(
-            self.model, self._background.take if self._background else None, self._warn_once
+            self.model, self._background.copy if self._background else None, self._warn_once
         )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -187,14 +187,14 @@ class PublishingMixin(RepairsMixin):
             NoActiveRunError: There is no active W&B run.
         """
         self._end_training()
-        self._left = when_left(self._let_go)
+        self._left = call_after_fit(self._let_go)
         if self._family.is_chief(self.model):
             run = self._require_run()
             if target := self._find_target(run):
                 self._publish_leftovers(run, target)
             self._say_what_is_for_online(run)
             if not is_disabled(run):
-                preemption.watch(self._publish_pending, self._session.holds_lock, run)
+                preemption.register(self._publish_pending, self._session.holds_lock, run)
         _finish_killed_saves_at(self._settings.template.folder)
         super().on_train_begin(logs)  # type: ignore[misc]
 
@@ -234,7 +234,7 @@ class PublishingMixin(RepairsMixin):
         super().on_train_end(logs)  # type: ignore[misc]
         if self._background:
             self._background.flush()
-            self._background.let_go()
+            self._background.close()
         self._restore_parents_best()
         self._session.finish()
         self._end_training()
@@ -255,11 +255,11 @@ class PublishingMixin(RepairsMixin):
     def _let_go(self) -> None:
         """Free the memory and handlers of a training. Called in any thread when `fit` ends by an exception."""
         if self._background:
-            self._background.let_go()
-        preemption.forget(self._publish_pending)
+            self._background.close()
+        preemption.unregister(self._publish_pending)
 
-    def _pictures(self, saver: SaverThread) -> Pictures:
-        return self._family.pictures(self.model, saver)
+    def _model_copier(self, saver: SaverThread) -> ModelCopier:
+        return self._family.model_copier(self.model, saver)
 
     # ---- one save --------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class PublishingMixin(RepairsMixin):
 
     def _checkpoint(self, save: Save | LaterSave, batch: int | None, logs: Mapping[str, Any]) -> Checkpoint:
         self._check_monitor(logs)
-        keras_version, backend = self._family.facts()
+        keras_version, backend = self._family.version_and_backend()
         return Checkpoint(
             path=save.path,
             format=format_of(save.path, is_folder=Path(save.path).is_dir()),

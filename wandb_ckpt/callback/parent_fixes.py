@@ -1,4 +1,4 @@
-"""What Keras's ModelCheckpoint gets wrong around a save, put right before the parent sees it."""
+"""Fixes for Keras's `ModelCheckpoint`, the parent: input that it fails on is corrected before it gets it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.best import direction_of
 from wandb_ckpt.policy.path_template import PathTemplate
 
-_SAY_MODE = "Pass mode='min' or mode='max'."
+_CHOOSE_MODE = "Pass mode='min' or mode='max'."
 
 
-class RepairsMixin:
-    """The parent's comparison, its best value and its path's placeholders, where Keras 3.15 fails at them."""
+class ParentFixesMixin:
+    """Fixes the parent's comparison, best value and path placeholders where Keras 3.15 fails."""
 
-    # What every parent has; annotated here because the mixin itself has no base.
+    # Attributes of every parent, annotated here because the mixin itself has no base class.
     filepath: str
     monitor: str
     save_best_only: bool
@@ -27,7 +27,7 @@ class RepairsMixin:
     params: Any
     _family: ClassVar[Family]
 
-    def _init_repairs(self) -> None:
+    def _init_fixes(self) -> None:
         self._last_batch: int | None = None
         self._updates_before: int | None = None
         self._check_numbers()
@@ -38,21 +38,21 @@ class RepairsMixin:
     def _check_numbers(self) -> None:
         if self.save_freq != "epoch" and (isinstance(self.save_freq, bool) or int(self.save_freq) < 1):
             raise ArgumentError(
-                f"save_freq={self.save_freq!r} would save after every batch: expected 'epoch' or a number of "
-                "batches of 1 or more."
+                f"save_freq={self.save_freq!r} would save after every batch: expected 'epoch', or a number of "
+                "batches (1 or more)."
             )
         if isinstance(self.best, float) and math.isnan(self.best):
             raise ArgumentError(
-                "initial_value_threshold is NaN, which no value is better than: pass a number or None."
+                "initial_value_threshold is NaN, and no value is better than NaN: pass a number or None."
             )
 
     # ---- which value is better -------------------------------------------------------------------------
 
     def _prepare_monitor_op(self, keep_best: int | None) -> None:
-        """Gives the parent its comparison before the first save.
+        """Set the parent's comparison before the first save.
 
-        Keras 3.15 sets it at the end of the first epoch, and fails when an integer `save_freq` needs it before;
-        and for a metric whose direction it doesn't know it fails there, even if nothing is to be compared.
+        Keras 3.15 sets it at the end of the first epoch, and fails if an integer `save_freq` needs it before. If it
+        does not know which values of a metric are better, it fails even when it has nothing to compare.
         """
         if self.monitor_op is not None:
             return
@@ -61,15 +61,15 @@ class RepairsMixin:
             return
         unknown = f"Keras can't tell whether a higher or a lower {self.monitor} is better"
         if keep_best:
-            raise ArgumentError(f"{unknown}, which keep_best={keep_best} needs. {_SAY_MODE}")
+            raise ArgumentError(f"{unknown}, and keep_best={keep_best} needs to know. {_CHOOSE_MODE}")
         if not self.save_best_only:
             self.monitor_op = _undecided
-            self._warn_once(f"{unknown}, so no version gets the alias 'best'. {_SAY_MODE}")
-        elif self.save_freq != "epoch":  # at an epoch's end Keras says so itself
-            raise ArgumentError(f"{unknown}, which save_best_only=True needs. {_SAY_MODE}")
+            self._warn_once(f"{unknown}, so no version gets the alias 'best'. {_CHOOSE_MODE}")
+        elif self.save_freq != "epoch":  # at the end of an epoch Keras itself says so
+            raise ArgumentError(f"{unknown}, and save_best_only=True needs to know. {_CHOOSE_MODE}")
 
     def _forget_undecided(self) -> None:
-        """Lets the metrics of another model decide."""
+        """Forget that Keras could not tell which values are better: it may know it for the next model."""
         if self.monitor_op is _undecided:
             self.monitor_op = None
 
@@ -79,18 +79,18 @@ class RepairsMixin:
         return direction_of(self.monitor_op)
 
     def _hide_nan(self, logs: Mapping[str, Any]) -> None:
-        """Keeps a NaN from becoming the first best, by giving the parent a best that NaN is not better than.
+        """Prevent that NaN becomes the first best value, by setting the parent's best to infinity.
 
-        Keras 3.15 takes any first value as the best, and nothing is better than NaN ever after.
+        Keras 3.15 takes any first value as the best, and no later value is better than NaN.
         """
         if self.best is None and self.save_best_only and self.monitor_op and _is_nan(logs.get(self.monitor)):
             self.best = math.inf if direction_of(self.monitor_op) == "min" else -math.inf
 
     def _has_no_best(self) -> bool:
-        """Returns whether any value would be the parent's best."""
+        """Return whether the parent would take any value as the best."""
         return self.best is None or _is_infinite(self.best)
 
-    # ---- what the path may say -------------------------------------------------------------------------
+    # ---- placeholders in the path ----------------------------------------------------------------------
 
     def _begin_epoch(self) -> None:
         self._last_batch = None
@@ -98,7 +98,7 @@ class RepairsMixin:
             self._updates_before = step_of(self.model)
 
     def _with_batch(self, logs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds the epoch's last batch to the logs for a path with `{batch}`, which Keras itself can't fill here."""
+        """Add the last batch to the logs if the path has `{batch}`, which Keras can't fill in at an epoch's end."""
         if "batch" not in PathTemplate(self.filepath).fields or self.save_freq != "epoch" or "batch" in logs:
             return logs
         batches = self._batches_of_epoch()
@@ -107,16 +107,16 @@ class RepairsMixin:
     def _batches_of_epoch(self) -> int | None:
         if self._last_batch is not None:
             return self._last_batch + 1
-        # tf_keras calls no batch hooks for saves at an epoch's end.
+        # tf_keras calls no batch hooks when saves are at the end of an epoch.
         steps: int | None = (self.params or {}).get("steps")
         updates = step_of(self.model)
         return steps if steps is not None or updates is None else updates - (self._updates_before or 0)
 
 
 def for_path(logs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the logs as the parent can take them.
+    """Return the logs without names that the parent fails on.
 
-    Keras passes them and its own `epoch` to `str.format`: a log of that name is a TypeError there.
+    Keras passes the logs and its own `epoch` to `str.format`, where a log of the same name is a TypeError.
 
     >>> for_path({"loss": 0.5, "epoch": 3})
     {'loss': 0.5}
@@ -125,20 +125,20 @@ def for_path(logs: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def step_of(model: Any) -> int | None:
-    """Returns how many updates a model has had; `None` without an optimizer."""
+    """Return the number of updates of a model; `None` without an optimizer."""
     iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
     return None if iterations is None else int(iterations.numpy())
 
 
 def _undecided(*_: Any) -> bool:
-    """Stands for a comparison that Keras can't choose and that is not needed: nothing is better than anything."""
+    """Compare two values when it is unknown which are better: no value is ever better."""
     return False
 
 
 def _is_nan(value: Any) -> bool:
     try:
         return math.isnan(value)
-    except (TypeError, ValueError, OverflowError):  # None, arrays, huge whole numbers
+    except (TypeError, ValueError, OverflowError):  # None, arrays, very large integers
         return False
 
 

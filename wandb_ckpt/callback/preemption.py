@@ -1,9 +1,10 @@
-"""What happens at SIGTERM, with which schedulers announce that they take the machine away.
+"""Handle SIGTERM, the signal of a scheduler that is about to take the machine away (preemption).
 
-Python's own answer is to end the process at once. While training runs, what is pending is first published, for a
-bounded time, and W&B is told; then the process ends as it would have. A handler of the user's keeps the say.
+By default, Python ends the process at once. While training runs, this handler first marks the W&B run as preempting
+and publishes the pending checkpoints, for a limited time. Then the process ends as usual. If the user's program has a
+handler of its own, that handler still decides.
 
-The one `Preemption` is owned by the interpreter's table of handlers; it knows the callbacks that are at work.
+The interpreter's table of signal handlers owns the only `Preemption`, which knows the callbacks in use.
 """
 
 import os
@@ -23,23 +24,23 @@ from wandb_ckpt.wandb_api.run import mark_preempting
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Run
 
-# How long a process goes on after SIGTERM, in seconds; Kubernetes, Slurm and preemptible machines give 30 or more.
+# Seconds to continue after SIGTERM. Kubernetes, Slurm and preemptible machines allow 30 or more.
 GRACE = 20.0
-_TELLING = 2.0  # of these, to tell W&B
-_PUT_OFF = 0.01  # seconds until a signal that came at a bad moment is sent again
+_MARK_TIMEOUT = 2.0  # of these, seconds to mark the run as preempting
+_RETRY_DELAY = 0.01  # seconds until a signal that came while a lock was held is sent again
 
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A callback at work, which isn't kept alive.
+    """A callback in use. It is not kept alive.
 
     Attributes:
-        wind_up: Publishes what is pending.
-        holds_lock: Returns whether this thread holds a lock that `wind_up`, in another one, needs.
-        run: The run that is told.
+        publish_pending: Publishes the pending checkpoints.
+        holds_lock: Returns whether the calling thread holds a lock that `publish_pending` needs in another thread.
+        run: The run to mark as preempting.
     """
 
-    wind_up: WeakMethod[Callable[[], None]]
+    publish_pending: WeakMethod[Callable[[], None]]
     holds_lock: WeakMethod[Callable[[], bool]]
     run: "Run"
 
@@ -48,7 +49,7 @@ class Preemption:
     """The handler of SIGTERM while training runs.
 
     Args:
-        previous: The disposition that it stands in front of: a handler of the user's, or Python's default.
+        previous: The handler that was there before: the user's own, or Python's default.
     """
 
     def __init__(self, previous: Any) -> None:
@@ -57,50 +58,52 @@ class Preemption:
         self._masks: dict[int, set[Any]] = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Does what is to be done while there is time, and then what would have been done at once."""
-        if callable(self.previous):  # it may have little time, and to end the process may not be what it is for
-            _join(self._tell, _TELLING)
+        """Mark the run as preempting and publish the pending checkpoints; then do what `previous` does."""
+        if callable(self.previous):  # it may need the time for itself, and may not end the process
+            _run_for(_MARK_TIMEOUT, self._mark_runs)
             self.previous(number, frame)
-        elif self._is_amid_change() and start("wandb_ckpt_put_off", partial(_send_again, number)):
-            return  # what publishes would wait for this thread, and this thread for it
+        elif self._is_lock_held() and start("wandb_ckpt_put_off", partial(_send_again, number)):
+            return  # the publishing thread and this one would wait for each other
         else:
             signal.signal(number, self.previous)  # a second signal ends the process at once
-            _join(self._tell_and_publish, GRACE)
+            _run_for(GRACE, self._mark_and_publish)
             os.kill(os.getpid(), number)
 
-    def _is_amid_change(self) -> bool:
-        return any(holds() for holds in [each.holds_lock() for each in self.watched] if holds)
+    def _is_lock_held(self) -> bool:
+        return any(holds_lock() for holds_lock in [each.holds_lock() for each in self.watched] if holds_lock)
 
-    def drop_dead(self) -> None:
-        """Forgets callbacks that are gone, whose training ended without a word."""
-        self.watched = [each for each in self.watched if each.wind_up() is not None]
+    def drop_freed(self) -> None:
+        """Drop callbacks that no longer exist: their training ended, and no hook was called."""
+        self.watched = [each for each in self.watched if each.publish_pending() is not None]
 
-    def hold(self) -> None:
-        """Puts the signal off while this thread forks: CPython 3.11 drops one that comes to the child too early."""
+    def block(self) -> None:
+        """Block the signal while this thread forks: CPython 3.11 loses a signal that reaches the child too early."""
         self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
-    def release(self) -> None:
-        """Takes back what `hold` did."""
+    def unblock(self) -> None:
+        """Unblock the signal after the fork."""
         if (mask := self._masks.pop(threading.get_ident(), None)) is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _tell_and_publish(self) -> None:
-        self._tell()
-        for wind_up in filter(None, [each.wind_up() for each in self.watched]):
-            wind_up()
+    def _mark_and_publish(self) -> None:
+        self._mark_runs()
+        for publish_pending in filter(None, [each.publish_pending() for each in self.watched]):
+            publish_pending()
 
-    def _tell(self) -> None:
+    def _mark_runs(self) -> None:
         for run in {each.run.id: each.run for each in self.watched}.values():
             mark_preempting(run)
 
 
-def watch(wind_up: Callable[[], None], holds_lock: Callable[[], bool], run: "Run") -> None:
-    """Lets SIGTERM wait for a callback, as far as that is for this thread to say and nobody ignores the signal.
+def register(publish_pending: Callable[[], None], holds_lock: Callable[[], bool], run: "Run") -> None:
+    """Publish a callback's pending checkpoints at SIGTERM.
+
+    Does nothing in a thread other than the main one, which alone can set handlers, or if the signal is ignored.
 
     Args:
-        wind_up: A method that publishes what is pending; its object is not kept alive.
-        holds_lock: A method that returns whether the thread that calls it holds a lock that `wind_up` needs.
-        run: The run that is told.
+        publish_pending: A method that publishes the pending checkpoints. Its object is not kept alive.
+        holds_lock: A method that returns whether the calling thread holds a lock that `publish_pending` needs.
+        run: The run to mark as preempting.
     """
     current = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or current in (None, signal.SIG_IGN):
@@ -108,49 +111,49 @@ def watch(wind_up: Callable[[], None], holds_lock: Callable[[], bool], run: "Run
     if not isinstance(current, Preemption):
         current = Preemption(current)
         signal.signal(signal.SIGTERM, current)
-    current.drop_dead()
-    current.watched.append(_Watched(WeakMethod(wind_up), WeakMethod(holds_lock), run))
+    current.drop_freed()
+    current.watched.append(_Watched(WeakMethod(publish_pending), WeakMethod(holds_lock), run))
 
 
-def forget(wind_up: Callable[[], None]) -> None:
-    """Takes back what `watch` did; with the last callback, the handler goes."""
+def unregister(publish_pending: Callable[[], None]) -> None:
+    """Remove a callback that was registered. With the last one, the previous handler comes back."""
     current = signal.getsignal(signal.SIGTERM)
     if not isinstance(current, Preemption):
         return
-    current.watched = [each for each in current.watched if each.wind_up != WeakMethod(wind_up)]
-    current.drop_dead()
+    current.watched = [each for each in current.watched if each.publish_pending != WeakMethod(publish_pending)]
+    current.drop_freed()
     if not current.watched and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, current.previous)
 
 
 def _send_again(number: int) -> None:
-    time.sleep(_PUT_OFF)
+    time.sleep(_RETRY_DELAY)
     os.kill(os.getpid(), number)
 
 
-def _join(work: Callable[[], None], seconds: float) -> None:
-    # In a thread of its own: this one may have been interrupted while it held a lock of wandb's, or while it printed.
+def _run_for(seconds: float, work: Callable[[], None]) -> None:
+    # In another thread: the signal may have interrupted this one while it held a lock of wandb, or while it printed.
     if thread := start("wandb_ckpt_preempted", work):
         thread.join(seconds)
 
 
-# A forked worker, which its parent ends by SIGTERM, has nothing to publish: it dies as without this handler.
+# A forked worker that its parent ends by SIGTERM has nothing to publish, so it ends as it would without this handler.
 
 
 def _before_fork() -> None:
     if isinstance(current := signal.getsignal(signal.SIGTERM), Preemption):
-        current.hold()
+        current.block()
 
 
 def _after_fork_in_parent() -> None:
     if isinstance(current := signal.getsignal(signal.SIGTERM), Preemption):
-        current.release()
+        current.unblock()
 
 
 def _after_fork_in_child() -> None:
     if isinstance(current := signal.getsignal(signal.SIGTERM), Preemption):
         signal.signal(signal.SIGTERM, current.previous)
-        current.release()
+        current.unblock()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

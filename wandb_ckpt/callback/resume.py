@@ -14,8 +14,8 @@ from wandb_ckpt.formats.safe_reading import check
 from wandb_ckpt.outbox.entry import Entry, RunInfo
 from wandb_ckpt.publishing.leftovers import is_newer, is_whole, moment_of
 from wandb_ckpt.publishing.target import Target
-from wandb_ckpt.restoring.download import Fetched, fetch_version, kept
-from wandb_ckpt.restoring.finite import not_finite_in
+from wandb_ckpt.restoring.download import Fetched, fetch_version, from_snapshot
+from wandb_ckpt.restoring.finite import find_non_finite_layer
 from wandb_ckpt.restoring.restore import restore_fetched
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import link_tree
@@ -51,7 +51,7 @@ def restore_newest(model: Any, run: "Run", target: Target, near: Path) -> Checkp
         if fetched is None:
             return None
         checkpoint = _restore(model, fetched)
-        if layer := not_finite_in(fetched.path, checkpoint.format):
+        if layer := find_non_finite_layer(fetched.path, checkpoint.format):
             _warn_of_not_finite(fetched, layer, _newest_finite(run, target.name, folder / "earlier"))
         return checkpoint
     finally:
@@ -82,7 +82,7 @@ def _fetch_newest(run: "Run", name: str, folder: Path, near: Path) -> Fetched | 
         try:
             # A second name for its bytes, because the first one goes as soon as it is published.
             link_tree(entry.snapshot.base, folder)
-            return kept(entry, folder)
+            return from_snapshot(entry, folder)
         except OSError:
             if is_whole(entry):
                 raise
@@ -123,7 +123,9 @@ def _warn_of_not_finite(fetched: Fetched, layer: str, finite: str) -> None:
 def _newest_finite(run: "Run", name: str, folder: Path) -> str:
     """Return the newest checkpoint without NaN. It is a binary search, because NaN never goes away in training."""
     try:
-        kept_here = [(moment_of(entry), partial(kept, entry, entry.snapshot.base)) for entry in _entries(run, name)]
+        kept_here = [
+            (moment_of(entry), partial(from_snapshot, entry, entry.snapshot.base)) for entry in _entries(run, name)
+        ]
         versions = [
             (version.candidate.moment, partial(_fetch_aside, version, folder)) for version in _versions_of(run, name)
         ]
@@ -145,7 +147,7 @@ def _is_not_finite(fetch: Callable[[], Fetched]) -> bool:
     found = fetch()
     form = format_of(found.path.name, is_folder=found.path.is_dir())
     check(found.path, form, found.ref)
-    return not_finite_in(found.path, form) is not None
+    return find_non_finite_layer(found.path, form) is not None
 
 
 # ---- its files ---------------------------------------------------------------------------------------------
@@ -158,5 +160,5 @@ def _restore(model: Any, fetched: Fetched) -> Checkpoint:
             f"wandb_ckpt.restore(model, {fetched.ref!r}), and pass fit the initial_epoch that you know."
         )
     checkpoint = restore_fetched(model, fetched)
-    seeds.put_back(model, checkpoint.seeds)
+    seeds.restore_states(model, checkpoint.seeds)
     return checkpoint

@@ -1,1 +1,1 @@
-"""The files of Keras checkpoints, without Keras: HDF5, shards, comparison, safe reading."""
+"""Checkpoint files, read and written without Keras: HDF5, shards, comparison, safety checks."""

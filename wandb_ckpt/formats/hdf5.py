@@ -1,4 +1,4 @@
-"""The weights in a checkpoint's HDF5 file, read without Keras."""
+"""Read the weights in a checkpoint's HDF5 file, without Keras."""
 
 import io
 import struct
@@ -12,16 +12,16 @@ import h5py
 import numpy as np
 
 FORMATS = ("keras", "weights.h5", "h5")
-WEIGHTS = "model.weights.h5"  # their name in a .keras file
+WEIGHTS = "model.weights.h5"  # the name of the HDF5 file in a .keras file
 
 
 @contextmanager
 def open_weights(path: Path, form: str) -> Iterator[h5py.File]:
-    """Opens the HDF5 file that holds the weights.
+    """Open the HDF5 file that has the weights.
 
     Args:
         path: The checkpoint.
-        form: Its format, one of `FORMATS`.
+        form: The format of the checkpoint, one of `FORMATS`.
     """
     if form != "keras":
         with h5py.File(path) as file:
@@ -33,19 +33,20 @@ def open_weights(path: Path, form: str) -> Iterator[h5py.File]:
 
 @contextmanager
 def stored_weights(path: Path) -> Iterator[IO[bytes]]:
-    """Opens the HDF5 file in a `.keras` file, as bytes.
+    """Open the HDF5 file in a `.keras` file, as bytes.
 
     Raises:
-        OSError: The file can't be read; also BadZipFile.
-        KeyError: It has no weights such as Keras writes.
+        OSError: The file can't be read.
+        BadZipFile: The file is not a zip file.
+        KeyError: The file does not have the weights file that Keras writes.
     """
     with ZipFile(path) as archive, path.open("rb") as file:
         info = archive.getinfo(WEIGHTS)
-        if info.compress_type != ZIP_STORED:  # not by Keras
+        if info.compress_type != ZIP_STORED:  # not written by Keras
             with archive.open(info) as unpacked:
                 yield unpacked
             return
-        # Python 3.11 reads a file in a zip from its beginning again for every step back, and HDF5 takes many.
+        # For each backward seek, Python 3.11 reads a file in a zip again from its start. HDF5 seeks backward often.
         file.seek(info.header_offset + 26)
         name_length, extra_length = struct.unpack("<HH", file.read(4))
         start = info.header_offset + 30 + name_length + extra_length
@@ -53,7 +54,7 @@ def stored_weights(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Window(io.RawIOBase):
-    """A part of a file, as a file that can only be read."""
+    """A part of a file, as a read-only file."""
 
     def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
         self._file, self._start, self._size, self._position = file, start, size, 0
@@ -78,14 +79,14 @@ class _Window(io.RawIOBase):
 
 
 def variables(file: h5py.File) -> Mapping[str, h5py.Dataset]:
-    """Returns every variable by its path in the file."""
+    """Return all variables by their paths in the file."""
     found: dict[str, h5py.Dataset] = {}
     file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
     return found
 
 
 def layer_of(name: str) -> str:
-    """Returns the layer that a variable belongs to, as the file names it; the optimizer is one.
+    """Return the layer that a variable belongs to, as the file names it. The optimizer counts as a layer.
 
     >>> layer_of("layers/dense/vars/0"), layer_of("optimizer/vars/3"), layer_of("model_weights/d/sequential/d/kernel")
     ('layers/dense', 'optimizer', 'd')
@@ -97,12 +98,12 @@ def layer_of(name: str) -> str:
 
 
 def dtype_of(variable: h5py.Dataset) -> str:
-    """Returns the type of a variable. HDF5 has no bfloat16: what has no type and two bytes is that, in Keras."""
+    """Return the dtype of a variable. HDF5 has no bfloat16: Keras writes it as two bytes without a type."""
     return "bfloat16" if variable.dtype.str == "|V2" else str(variable.dtype)
 
 
 def values_of(variable: h5py.Dataset, rows: Any = ()) -> "np.ndarray[Any, Any]":
-    """Returns a variable's values, or some of its rows; numbers are of a type that can be calculated with."""
+    """Return a variable's values, or some of its rows. bfloat16 values are converted to float32."""
     values: np.ndarray[Any, Any] = np.asarray(variable[rows])
     if dtype_of(variable) == "bfloat16":
         return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)

@@ -1,6 +1,6 @@
-"""Shards: one file in pieces that follow each other. Joining them gives the file back.
+"""Join shards, the consecutive pieces of one file, to the file.
 
-They are `<file>.shards/0000-…`, `<file>.shards/0001-…`, so that `cat <file>.shards/* > <file>` joins them as well.
+The shards are `<file>.shards/0000-…`, `<file>.shards/0001-…`, so `cat <file>.shards/* > <file>` joins them, too.
 """
 
 import shutil
@@ -12,7 +12,7 @@ ENDING = ".shards"
 
 
 def joined_name(names: Iterable[str]) -> str | None:
-    """Returns the name of the file that the shards among a version's files make up; `None` where these are no shards.
+    """Return the name of the file that a version's shards make up, or `None` if its files are not shards.
 
     >>> joined_name(["model.keras.shards/0000-config.json", "model.keras.shards/0001-end"])
     'model.keras'
@@ -26,16 +26,16 @@ def joined_name(names: Iterable[str]) -> str | None:
 
 
 def join(folder: Path, names: Iterable[str], joined: str) -> None:
-    """Joins shards to the file that they make up, beside their own folder.
+    """Join shards to a file, which is created beside the folder of the shards.
 
     Args:
-        folder: Where the shards' folder is.
-        names: All shards, by their names in the version.
-        joined: The file's name.
+        folder: The folder that has the folder of the shards.
+        names: The names of all shards in the version.
+        joined: The name of the file.
     """
-    # In one step, for another process may be reading what is there.
-    with tempfile.TemporaryDirectory(prefix=".wandb_ckpt-join-", dir=folder) as aside:
-        whole = Path(aside) / "whole"
+    # The file is replaced in one step, because another process may be reading the old one.
+    with tempfile.TemporaryDirectory(prefix=".wandb_ckpt-join-", dir=folder) as temporary:
+        whole = Path(temporary) / "whole"
         with whole.open("wb") as file:
             for name in sorted(names):
                 with (folder / name).open("rb") as shard:

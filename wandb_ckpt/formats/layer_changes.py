@@ -1,4 +1,4 @@
-"""How much the weights of two checkpoints differ, layer by layer."""
+"""Compare the weights of two checkpoints, layer by layer."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,19 +10,20 @@ import numpy as np
 
 from wandb_ckpt.formats.hdf5 import dtype_of, layer_of, values_of, variables
 
-_AT_ONCE = 1 << 20  # numbers that are compared at once: as float64 they take some memory
+_CHUNK = 1 << 20  # numbers that are compared at once, which limits the memory for float64 copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerChange:
-    """What became of one layer's variables.
+    """The difference between the variables of one layer in two files.
 
     Attributes:
-        layer: As the file names it; `optimizer` is one.
-        state: `"same"` only if every value is; `"added"` and `"removed"` from the first to the second.
-        largest: The largest absolute difference of two values; NaN where one of them is; `None` without numbers.
-        relative: The L2 norm of the difference divided by that of the first one's values.
-        notes: Variables that changed their shape or type, appeared, or went.
+        layer: The name of the layer in the file. The optimizer is the layer `optimizer`.
+        state: `"same"` if all values are equal, else `"changed"`; `"added"` or `"removed"` if only the second or only
+            the first file has the layer.
+        largest: The largest absolute difference of two values; NaN if one of them is NaN; `None` without numbers.
+        relative: The L2 norm of the difference, divided by the L2 norm of the first file's values.
+        notes: Variables whose shape or dtype changed, and variables that only one file has.
     """
 
     layer: str
@@ -34,7 +35,7 @@ class LayerChange:
 
 @dataclass(slots=True)
 class _Sum:
-    """What is added up over a layer's variables."""
+    """Sums over the variables of a layer."""
 
     same: bool = True
     largest: float | None = None
@@ -42,19 +43,19 @@ class _Sum:
     before: float = 0.0
 
     def add(self, old: "np.ndarray[Any, Any]", new: "np.ndarray[Any, Any]") -> None:
-        if old.dtype.kind not in "biuf":  # strings and the like
+        if old.dtype.kind not in "biuf":  # not numbers, for example strings
             self.same = self.same and np.array_equal(old, new)
             return
-        for before, after in _pieces(old, new):
-            self._add_piece(before, after)
+        for before, after in _chunks(old, new):
+            self._add_chunk(before, after)
 
-    @np.errstate(all="ignore")  # of infinities, NaN and overflow the result tells
-    def _add_piece(self, before: "np.ndarray[Any, Any]", after: "np.ndarray[Any, Any]") -> None:
-        # There is no difference between equal infinities, nor between two NaN.
+    @np.errstate(all="ignore")  # infinities, NaN and overflow are visible in the result
+    def _add_chunk(self, before: "np.ndarray[Any, Any]", after: "np.ndarray[Any, Any]") -> None:
+        # The difference of equal infinities is zero, and that of two NaN, too.
         equal = (before == after) | (np.isnan(before) & np.isnan(after))
         delta = np.where(equal, 0.0, after - before)
         self.same = self.same and bool(np.all(equal))
-        # Not max(): which of two it takes when one is NaN depends on their order.
+        # Not max(): with NaN, its result depends on the order of the arguments.
         self.largest = float(np.max([self.largest or 0.0, np.max(np.abs(delta), initial=0.0)]))
         self.difference += float(np.sum(delta**2))
         self.before += float(np.sum(before**2))
@@ -69,11 +70,11 @@ class _Sum:
 
 
 def compare_layers(old: h5py.File, new: h5py.File) -> tuple[LayerChange, ...]:
-    """Returns what became of each layer from one file to the other, in the order of their names.
+    """Return the difference of each layer between two files, sorted by name.
 
     Args:
         old: The first file, open.
-        new: The second one.
+        new: The second file, open.
     """
     before, after = _by_layer(old), _by_layer(new)
     return tuple(
@@ -112,8 +113,8 @@ def _kind(variable: h5py.Dataset) -> str:
     return f"{dtype_of(variable)} {tuple(variable.shape)}"
 
 
-def _pieces(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+def _chunks(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
     old, new = old.reshape(-1), new.reshape(-1)
-    for start in range(0, old.size, _AT_ONCE):
-        piece = slice(start, start + _AT_ONCE)
-        yield old[piece].astype(np.float64), new[piece].astype(np.float64)
+    for start in range(0, old.size, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        yield old[chunk].astype(np.float64), new[chunk].astype(np.float64)

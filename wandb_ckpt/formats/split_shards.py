@@ -1,6 +1,6 @@
-"""Splits a checkpoint's file into shards of which those of unchanged layers are the same bytes in every checkpoint.
+"""Split a checkpoint's file into shards. Shards of unchanged layers have the same bytes in every checkpoint.
 
-W&B stores content that an earlier version of the artifact has only once, and is not sent it again.
+W&B stores equal files of an artifact's versions only once, and they are not uploaded again.
 """
 
 import json
@@ -18,17 +18,18 @@ from wandb_ckpt.checkpoint import format_of
 from wandb_ckpt.formats.hdf5 import WEIGHTS, layer_of, stored_weights, variables
 from wandb_ckpt.formats.join_shards import ENDING
 
-# Fewer and larger shards would mix what changes with what does not; more of them are more requests.
+# At most 512 shards, each of 4 KiB or more. Fewer, larger shards would mix changed layers with unchanged ones; more
+# shards need more requests.
 _MOST, _SMALLEST = 512, 4096
 _BLOCK = 1 << 20
-# The least that a zip can say; Keras's editor of files (3.15) wants some date.
+# The earliest time that a zip file can have. `keras.saving.KerasFileEditor` (3.15) needs a date.
 _NO_TIME, _NO_DATE = (1980, 1, 1, 0, 0, 0), "1980-01-01@00:00:00"
 _ID = re.compile(rb'"shared_object_id": (\d+)')
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of an HDF5 file, from `start` to `stop`, named after the layer that it begins with."""
+    """A part of an HDF5 file, from `start` to `stop`, named after the first layer in it."""
 
     name: str
     start: int
@@ -36,10 +37,10 @@ class _Piece:
 
 
 class _Shards:
-    """What is written to it goes to one file after the other.
+    """A writable file whose content is split into several files.
 
     Args:
-        folder: An empty folder.
+        folder: An empty folder for the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,41 +48,45 @@ class _Shards:
         self._file: IO[bytes] | None = None
 
     def begin(self, name: str) -> None:
-        """Lets the next shard begin here, named after what is in it."""
+        """Begin the next shard.
+
+        Args:
+            name: The name of its content, for the file name.
+        """
         self.close()
-        # A name of any alphabet, on any disk, in any order of sorting.
+        # Layers can have names in any alphabet. Only ASCII file names work, and sort equally, everywhere.
         name = re.sub(r"[^A-Za-z0-9_.]+", "-", name)[:60]
         self._file = (self._folder / f"{self._number:04}-{name}").open("wb")
         self._number += 1
 
     def write(self, data: Any) -> int:
-        """Writes to the shard of now, as a file does."""
+        """Write to the current shard."""
         assert self._file is not None
         return self._file.write(data)
 
     def flush(self) -> None:
-        """Does nothing; a zip file asks for it."""
+        """Do nothing. `ZipFile` calls this."""
 
     def close(self) -> None:
-        """Ends the last shard."""
+        """End the last shard."""
         if self._file is not None:
             self._file.close()
 
 
 def split(path: Path, folder: Path) -> list[str]:
-    """Splits a file into shards in `folder`, and returns their names there.
+    """Split a file into shards in `folder`, and return their names there.
 
-    Joined, they are the file; a `.keras` file without the time of saving, and with ids in `config.json` that do not
-    depend on the process, so that the same model makes the same shards.
+    Joined, the shards are the file again. In a `.keras` file, the save time and the process-specific ids in
+    `config.json` are replaced by fixed ones, so that the same model always gives the same shards.
 
     Args:
         path: A `.keras`, `.weights.h5` or `.h5` file.
-        folder: Where to; what is there, such as what a killed process left, goes.
+        folder: The folder for the shards. Its old content, for example of a killed process, is removed.
 
     Raises:
         OSError: The file can't be read as HDF5, or the shards can't be written.
-        BadZipFile: It is no `.keras` file.
-        KeyError: It is a `.keras` file without the weights that Keras writes.
+        BadZipFile: The file has the extension `.keras`, but is not a zip file.
+        KeyError: It is a `.keras` file without the weights file that Keras writes.
     """
     form = format_of(path.name, is_folder=False)
     target = folder / f"model.{form}{ENDING}"
@@ -109,25 +114,25 @@ def _write(path: Path, form: str, folder: Path) -> None:
 
 def _write_archive(path: Path, shards: _Shards) -> None:
     with ZipFile(path) as archive, ZipFile(shards, "w") as target:
-        # The weights are last: in a zip, what follows them tells of their checksum.
+        # The weights come last: what follows them in a zip file has their checksum, so it changes with them.
         others = sorted(name for name in archive.namelist() if name != WEIGHTS)
         for name in others:
             shards.begin(name)
-            with archive.open(name) as source, target.open(_timeless(archive.getinfo(name)), "w") as entry:
-                if name in _NEUTRAL:
-                    entry.write(_NEUTRAL[name](source.read()))
+            with archive.open(name) as source, target.open(_without_time(archive.getinfo(name)), "w") as entry:
+                if name in _NORMALIZED:
+                    entry.write(_NORMALIZED[name](source.read()))
                 else:
                     shutil.copyfileobj(source, entry, _BLOCK)
         shards.begin(WEIGHTS)
-        with stored_weights(path) as source, target.open(_timeless(archive.getinfo(WEIGHTS)), "w") as entry:
+        with stored_weights(path) as source, target.open(_without_time(archive.getinfo(WEIGHTS)), "w") as entry:
             _write_pieces(source, entry, shards)
             shards.begin("end")
 
 
-def _timeless(info: ZipInfo) -> ZipInfo:
-    timeless = ZipInfo(info.filename, _NO_TIME)
-    timeless.compress_type, timeless.file_size = ZIP_STORED, info.file_size
-    return timeless
+def _without_time(info: ZipInfo) -> ZipInfo:
+    copy = ZipInfo(info.filename, _NO_TIME)
+    copy.compress_type, copy.file_size = ZIP_STORED, info.file_size
+    return copy
 
 
 def _without_date(metadata: bytes) -> bytes:
@@ -135,12 +140,12 @@ def _without_date(metadata: bytes) -> bytes:
 
 
 def _with_small_ids(config: bytes) -> bytes:
-    """Numbers shared objects in their order; Keras 3.15 writes their addresses in memory."""
+    """Number shared objects in their order. Keras 3.15 writes their memory addresses as ids."""
     numbers: dict[bytes, int] = {}
     return _ID.sub(lambda match: b'"shared_object_id": %d' % numbers.setdefault(match[1], len(numbers)), config)
 
 
-_NEUTRAL = {"metadata.json": _without_date, "config.json": _with_small_ids}
+_NORMALIZED = {"metadata.json": _without_date, "config.json": _with_small_ids}
 
 
 def _write_pieces(source: IO[bytes], target: Any, shards: _Shards) -> None:
@@ -152,7 +157,7 @@ def _write_pieces(source: IO[bytes], target: Any, shards: _Shards) -> None:
 
 
 def _pieces(source: IO[bytes]) -> list[_Piece]:
-    """Returns the pieces that an HDF5 file is cut into: every large variable begins one, and ends it."""
+    """Return the pieces of an HDF5 file. Every large variable is a piece; small ones share pieces."""
     with h5py.File(source, "r") as file:
         found = sorted(_places(file))
     size = source.seek(0, 2)
@@ -167,8 +172,8 @@ def _pieces(source: IO[bytes]) -> list[_Piece]:
 
 
 def _places(file: h5py.File) -> Iterator[tuple[int, int, str]]:
-    """Yields where each variable is in the file, its length and its name."""
+    """Yield the position of each variable in the file, its length and its name."""
     for name, variable in variables(file).items():
         start = variable.id.get_offset()
-        if start is not None:  # an empty one is nowhere
+        if start is not None:  # an empty variable has no position
             yield start, variable.nbytes, name

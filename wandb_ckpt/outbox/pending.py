@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from glob import escape
 from pathlib import Path
 
-from wandb_ckpt.locks import lives
+from wandb_ckpt.locks import is_alive
 from wandb_ckpt.outbox.entry import FILE_NAME, Entry, RunInfo, read_record
 from wandb_ckpt.outbox.run_folder import can_be_synced, is_synced
 from wandb_ckpt.saving.atomic import PREFIX
@@ -36,7 +36,7 @@ def find_entries_of(run: RunInfo, name: str, wandb_folder: Path) -> tuple[Entry[
 
 def why_held(entry: Entry[RunInfo]) -> str | None:
     """Return why this process can't publish an entry now, or `None` when it can."""
-    if entry.owner is not None and lives(entry.owner.token, entry.folder.parent):
+    if entry.owner is not None and is_alive(entry.owner.token, entry.folder.parent):
         return f"process {entry.owner.pid} on {entry.owner.host} is publishing it"
     if is_unsynced(entry) and can_be_synced(_run_folder(entry)):
         return f"the run is offline: wandb sync {_run_folder(entry)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_ckpt import locks
-from wandb_ckpt.saving.atomic import KEPT_PREFIX, exchange, move, new_root, remove_root
+from wandb_ckpt.saving.atomic import SNAPSHOT_PREFIX, exchange, move, new_root, remove_root
 from wandb_ckpt.saving.observer import Save
 
 
@@ -140,7 +140,7 @@ def freeze(save: Save, home: Path, *, note: Callable[[Snapshot], None], copy: bo
         note(_snapshot(root, name))
         return _snapshot(_moved(root, name, home, note), name)
     except BaseException:
-        locks.let_go(home)
+        locks.release(home)
         raise
     finally:
         remove_root(root)  # unless it was moved
@@ -163,7 +163,7 @@ def _moved(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) 
 def _left_beside(root: Path, name: str, home: Path, note: Callable[[Snapshot], None]) -> Path:
     """Leave the bytes beside the checkpoint, on another file system, because a copy would hold training."""
     # Under another name, for what a killed process leaves under the first one is taken for an unfinished save.
-    kept, aside = new_root(root.parent, KEPT_PREFIX).resolve(), new_root(home.parent)
+    kept, aside = new_root(root.parent, SNAPSHOT_PREFIX).resolve(), new_root(home.parent)
     try:
         (kept / "home").symlink_to(home.absolute(), target_is_directory=True)
         (aside / "content").symlink_to(kept / "content", target_is_directory=True)
@@ -176,7 +176,7 @@ def _left_beside(root: Path, name: str, home: Path, note: Callable[[Snapshot], N
         raise
     finally:
         remove_root(aside)  # unless it was moved
-        locks.let_go(kept)  # from now on its link says whether it is needed
+        locks.release(kept)  # from now on its link says whether it is needed
 
 
 def _replace_by_copies(root: Path) -> None:

@@ -1,1 +1,1 @@
-"""The rules, as pure functions: what is best, which versions may go, names, metadata, descriptions."""
+"""The rules, as pure functions: the best checkpoint, retention, names, metadata, descriptions, settings."""

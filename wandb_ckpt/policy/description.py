@@ -1,4 +1,4 @@
-"""The Markdown description of a version: what a person wants to know of a checkpoint at a glance. Pure."""
+"""The Markdown description of a version: the most important facts about a checkpoint. Pure."""
 
 from wandb_ckpt.checkpoint import Checkpoint
 
@@ -6,7 +6,7 @@ _ESCAPED = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[
 
 
 def describe(checkpoint: Checkpoint) -> str:
-    """Returns the description: the monitored value, when it was saved, and all logs as a table.
+    """Return the description: the monitored value, the epoch, and all logs as a table.
 
     >>> print(describe(Checkpoint(path="m.keras", format="keras", epoch=2, monitor="loss", value=0.5,
     ...                           best=0.5, is_best=True, keras_version="3.15.1", backend="jax")).split(chr(10))[0])
@@ -32,7 +32,7 @@ def _headline(checkpoint: Checkpoint) -> list[str]:
 def _monitored(checkpoint: Checkpoint) -> str:
     name = _escaped(checkpoint.monitor)
     if checkpoint.value is None:
-        return f"**{name}** has no finite value here"
+        return f"**{name}** has no finite value"
     text = f"**{name} = {checkpoint.value:.6g}**"
     if checkpoint.is_best:
         return f"{text}, the best so far"

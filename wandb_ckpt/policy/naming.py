@@ -1,4 +1,4 @@
-"""Artifact names and aliases: W&B's rules, and the names that a callback may take. Pure."""
+"""Artifact names and aliases: W&B's rules, and the names that a callback chooses from. Pure."""
 
 import hashlib
 import re
@@ -15,58 +15,58 @@ _OURS = re.compile(r"latest|best|epoch_\d+(_batch_\d+)?|v\d+")
 
 
 def check_artifact_name(name: str) -> str:
-    """Returns `name` if W&B takes it as an artifact's name.
+    """Return `name` if W&B accepts it as the name of an artifact.
 
     Raises:
-        ArgumentError: It has other characters than letters, digits, `_`, `-` and `.`, or more than 128.
+        ArgumentError: It has characters other than letters, digits, `_`, `-` and `.`, or more than 128 characters.
     """
     if not _NAME.fullmatch(name) or len(name) > NAME_MAX:
         raise ArgumentError(
-            f"artifact_name={name!r} is not a name that W&B takes: expected at most {NAME_MAX} characters, "
+            f"artifact_name={name!r} is not a valid artifact name in W&B: expected at most {NAME_MAX} characters, "
             "each a letter, a digit, '_', '-' or '.'. Pass such a name, or None for 'run_<run id>_model'."
         )
     return name
 
 
 def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
-    """Returns `aliases` as a tuple if W&B takes each of them.
+    """Return `aliases` as a tuple if W&B accepts each of them.
 
     Raises:
-        ArgumentError: One is empty, has `/` or `:`, is a version (`v3`), which only W&B itself gives, or is one that
-            the callback sets where it is true (`best`, `epoch_3`).
+        ArgumentError: An alias is empty, has `/` or `:`, is a version (`v3`), which only W&B sets, or is one that the
+            callback itself sets (`best`, `epoch_3`).
     """
     for alias in (aliases := _checked(aliases, "aliases")):
         if alias != "latest" and is_own_alias(alias):
             raise ArgumentError(
-                f"aliases has {alias!r}, which the callback itself gives to the version that it is true of: expected "
-                "an alias for every version. Rename or drop it."
+                f"aliases has {alias!r}, which the callback itself sets on one version: expected aliases that every "
+                "version can have. Rename or remove it."
             )
     return aliases
 
 
 def check_link_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
-    """Returns `aliases` as a tuple if W&B takes each of them in the collection that a version is linked to.
+    """Return `aliases` as a tuple if W&B accepts each of them in the collection that a version is linked into.
 
     Raises:
-        ArgumentError: One is empty, has `/` or `:`, or is a version (`v3`).
+        ArgumentError: An alias is empty, has `/` or `:`, or is a version (`v3`).
     """
     return _checked(aliases, "link_aliases")
 
 
 def _checked(aliases: Iterable[str], argument: str) -> tuple[str, ...]:
     if isinstance(aliases, str):
-        raise ArgumentError(f"{argument}={aliases!r} is one string: expected a list such as [{aliases!r}].")
+        raise ArgumentError(f"{argument}={aliases!r} is a single string: expected a list such as [{aliases!r}].")
     for alias in (aliases := tuple(aliases)):
         if not isinstance(alias, str) or not alias or _VERSION.fullmatch(alias) or set("/:") & set(alias):
             raise ArgumentError(
-                f"{argument} has {alias!r}, which W&B does not take: expected a non-empty string without '/' "
-                "and ':' that is no version such as 'v3'. Rename or drop it."
+                f"{argument} has {alias!r}, which W&B does not accept: expected a non-empty string without '/' and "
+                "':', and not a version such as 'v3'. Rename or remove it."
             )
     return aliases
 
 
 def is_own_alias(alias: str) -> bool:
-    """Return whether the callback, or W&B itself, gives an alias. Any other was set by a person or their program.
+    """Return whether the callback or W&B itself sets an alias. Any other was set by the user.
 
     >>> is_own_alias("epoch_3"), is_own_alias("v7"), is_own_alias("production")
     (True, True, False)
@@ -75,9 +75,10 @@ def is_own_alias(alias: str) -> bool:
 
 
 def default_artifact_name(run_id: str) -> str:
-    """Returns `run_<run id>_model`, the name that wandb's own callback uses.
+    """Return `run_<run id>_model`, the name that wandb's own callback uses.
 
-    A run id that makes no valid name (a space, more than 118 characters) is cleaned, cut and given a hash.
+    If the run id makes the name invalid (a space, more than 118 characters), invalid characters are replaced, the id
+    is shortened, and a hash is added.
 
     >>> default_artifact_name("3j2t0k7n")
     'run_3j2t0k7n_model'
@@ -92,11 +93,10 @@ def default_artifact_name(run_id: str) -> str:
 
 
 def candidate_names(run_id: str, filepath: str, monitor: str) -> tuple[str, ...]:
-    """Returns the names that a callback may take, in order of preference; the last is its alone.
+    """Return the names that a callback chooses from, in order of preference. No other callback can have the last one.
 
-    The first callback of a run takes `run_<run id>_model`. One with another path or monitor takes that name
-    with the file's name (without placeholders and ending) behind it, or the file's name and the monitor, or a
-    hash of both.
+    The first callback of a run takes `run_<run id>_model`. A callback with another path or monitor adds the name of
+    its file (without placeholders and extension), or the name of its file and its monitor, or a hash of both.
 
     >>> candidate_names("r", "out/acc-{epoch:02d}.keras", "val_acc")
     ('run_r_model', 'run_r_model-acc', 'run_r_model-acc-val_acc', 'run_r_model-f8ec5e99')

@@ -1,4 +1,4 @@
-"""PathTemplate: the `filepath` of a callback, read once."""
+"""PathTemplate: the `filepath` of a callback with its placeholders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,10 @@ _ENDINGS = (".keras", ".weights.h5", ".h5")
 
 @dataclass(frozen=True, slots=True)
 class PathTemplate:
-    """Where a callback saves, with placeholders such as `{epoch:02d}`.
+    """The `filepath` of a callback, with placeholders such as `{epoch:02d}`.
 
     Attributes:
-        text: As the user gave it.
+        text: The path as the user passed it.
 
     >>> template = PathTemplate("out/acc-{epoch:02d}-{val_loss:.2f}.keras")
     >>> template.fields, template.name, template.stem, str(template.folder)
@@ -28,18 +28,18 @@ class PathTemplate:
 
     @property
     def stem(self) -> str:
-        """The name of the file without its placeholders and its ending."""
+        """The name of the file without its placeholders and its extension."""
         name = next((self.name.removesuffix(end) for end in _ENDINGS if self.name.endswith(end)), self.name)
         return "".join(literal for literal, *_ in Formatter().parse(name))
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the placeholders in the path, in their order."""
+        """The names of the placeholders, in the order of the path."""
         return tuple(field for _, field, _, _ in Formatter().parse(self.text) if field)
 
     @property
     def folder(self) -> Path | None:
-        """The folder on this disk that all files go to; `None` if it has placeholders or is in a remote store."""
+        """The folder on this disk for all files; `None` if it has placeholders or is in a remote store."""
         folder = Path(self.text).parent
         return None if is_remote(self.text) or "{" in str(folder) else folder
 

@@ -1,4 +1,4 @@
-"""Which versions of an artifact may go. Pure: records in, records out; it deletes nothing."""
+"""Retention: which versions of an artifact to keep, and which can be deleted. Pure: it deletes nothing itself."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,20 +9,20 @@ from wandb_ckpt.checkpoint import Direction, Moment
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.naming import is_own_alias
 
-_NEVER_GO = frozenset({"best", "latest"})
+_ALWAYS_KEPT = frozenset({"best", "latest"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What is asked of one committed version before it may go.
+    """One committed version, with the facts that decide whether it can be deleted.
 
     Attributes:
         number: The N of `vN`.
-        moment: When it was saved; a checkpoint that comes late has a higher number than newer ones.
-        aliases: Its aliases in its own collection; whether `vN` is among them does not matter.
-        monitor: What its value is of.
-        value: The monitored value; `None` when it has none.
-        is_own: Whether the run logged it that the rule is for.
+        moment: When it was saved. A checkpoint that was published late has a higher number than newer ones.
+        aliases: Its aliases in its own collection, with or without `vN`.
+        monitor: The name of the monitored quantity.
+        value: The monitored value; `None` if there is none.
+        is_own: Whether it was logged by the run that the rule is for.
         is_linked: Whether it is linked into another collection, such as a registry.
     """
 
@@ -36,22 +36,22 @@ class Candidate:
 
     @property
     def age(self) -> tuple[Moment, int]:
-        """What tells which of two is newer; of versions whose moment is not known, the number."""
+        """A sort key: higher is newer. The number decides if it is not known when versions were saved."""
         return self.moment, self.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How many of a run's versions stay.
+    """How many versions of a run to keep.
 
     Attributes:
-        newest: So many of the newest.
-        best: And so many of those with the best value of `monitor`.
-        monitor: The monitored quantity.
-        mode: Which values of it are better; `None` only when `best` is 0.
+        newest: Number of newest versions to keep.
+        best: Number of versions with the best values of `monitor` to keep in addition.
+        monitor: The name of the monitored quantity.
+        mode: Which values are better; `None` only if `best` is 0.
 
     Raises:
-        ArgumentError: A number is negative, or best ones are asked for and it is not known what is better.
+        ArgumentError: A number is negative, or `best` is given without a mode.
     """
 
     newest: int
@@ -62,37 +62,38 @@ class Rule:
     def __post_init__(self) -> None:
         if self.newest < 0 or self.best < 0:
             raise ArgumentError(
-                f"{self.newest} newest and {self.best} best can't be kept: expected 0 or more of each."
+                f"Can't keep {self.newest} newest and {self.best} best versions: expected 0 or more of each."
             )
         if self.best and self.mode not in ("min", "max"):
             raise ArgumentError(
-                f"The {self.best} best by {self.monitor!r} can't be told: expected a mode, 'min' or 'max', that says "
-                "whether lower or higher is better."
+                f"Can't find the {self.best} best versions by {self.monitor!r}: expected a mode, 'min' or 'max', to "
+                "know whether lower or higher values are better."
             )
 
 
-def expendable(candidates: Iterable[Candidate], rule: Rule) -> tuple[Candidate, ...]:
-    """Returns the versions that may go, oldest first: no rule and nobody holds them.
+def deletable(candidates: Iterable[Candidate], rule: Rule) -> tuple[Candidate, ...]:
+    """Return the versions that can be deleted, oldest first: those that there is no reason to keep.
 
     >>> versions = [Candidate(number=number, value=value) for number, value in enumerate([0.1, 0.9, 0.3, 0.4])]
-    >>> [gone.number for gone in expendable(versions, Rule(newest=1, best=1, mode="min"))]
+    >>> [version.number for version in deletable(versions, Rule(newest=1, best=1, mode="min"))]
     [1, 2]
     """
     candidates = sorted(candidates, key=lambda candidate: candidate.age)
-    kept = why_kept(candidates, rule)
+    kept = reasons_to_keep(candidates, rule)
     return tuple(candidate for candidate in candidates if candidate.number not in kept)
 
 
-def why_kept(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
-    """Returns the numbers of the versions that stay, each with the reasons, in words.
+def reasons_to_keep(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
+    """Return the reasons to keep versions, in words, by the numbers of the versions.
 
-    >>> dict(why_kept([Candidate(number=0, aliases=frozenset({"prod"})), Candidate(number=1)], Rule(newest=1)))
+    >>> versions = [Candidate(number=0, aliases=frozenset({"prod"})), Candidate(number=1)]
+    >>> dict(reasons_to_keep(versions, Rule(newest=1)))
     {0: "alias 'prod'", 1: 'newest 1'}
     """
     candidates = tuple(candidates)
-    if not can_tell(candidates, rule):
+    if not can_rank(candidates, rule):
         return MappingProxyType(
-            {candidate.number: f"nothing has a value of {rule.monitor!r}" for candidate in candidates}
+            {candidate.number: f"no version has a value of {rule.monitor!r}" for candidate in candidates}
         )
     newest, best = _newest(candidates, rule.newest), _best(candidates, rule)
     reasons = {
@@ -100,7 +101,7 @@ def why_kept(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
             [
                 *([f"newest {rule.newest}"] if candidate.number in newest else []),
                 *([f"best {rule.best}"] if candidate.number in best else []),
-                *_holds(candidate),
+                *_protections(candidate),
             ]
         )
         for candidate in candidates
@@ -108,12 +109,12 @@ def why_kept(candidates: Iterable[Candidate], rule: Rule) -> Mapping[int, str]:
     return MappingProxyType({number: reason for number, reason in reasons.items() if reason})
 
 
-def can_tell(candidates: Iterable[Candidate], rule: Rule) -> bool:
-    """Returns whether the best of some versions can be told, where a rule asks for them: one has a value at least.
+def can_rank(candidates: Iterable[Candidate], rule: Rule) -> bool:
+    """Return whether the best versions can be found, if the rule keeps any: at least one version needs a value.
 
-    With a monitor that is no number or never logged, all but the newest would go.
+    Otherwise a monitor that is not a number, or is never logged, would delete all versions but the newest.
 
-    >>> can_tell([Candidate(number=0)], Rule(newest=1, best=1, monitor="val_f1", mode="max"))
+    >>> can_rank([Candidate(number=0)], Rule(newest=1, best=1, monitor="val_f1", mode="max"))
     False
     """
     candidates = tuple(candidates)
@@ -126,7 +127,7 @@ def _newest(candidates: Iterable[Candidate], amount: int) -> frozenset[int]:
 
 
 def _best(candidates: Iterable[Candidate], rule: Rule) -> frozenset[int]:
-    """Returns the best ones; of equal ones the older, as in Keras."""
+    """Return the numbers of the best versions; of equal values the older one is better, as in Keras."""
     sign = -1.0 if rule.mode == "max" else 1.0
     ranked = sorted(
         (sign * candidate.value, candidate.age)
@@ -136,12 +137,12 @@ def _best(candidates: Iterable[Candidate], rule: Rule) -> frozenset[int]:
     return frozenset(number for _, (_, number) in ranked[: rule.best])
 
 
-def _holds(candidate: Candidate) -> list[str]:
-    """Returns why a version stays whatever the rule says."""
-    aliases = sorted(alias for alias in candidate.aliases if alias in _NEVER_GO or not is_own_alias(alias))
-    holds = [f"alias {alias!r}" for alias in aliases]
+def _protections(candidate: Candidate) -> list[str]:
+    """Return the reasons to keep a version, whatever the rule is."""
+    aliases = sorted(alias for alias in candidate.aliases if alias in _ALWAYS_KEPT or not is_own_alias(alias))
+    reasons = [f"alias {alias!r}" for alias in aliases]
     if candidate.is_linked:
-        holds.append("linked")
+        reasons.append("linked")
     if not candidate.is_own:
-        holds.append("of another run")
-    return holds
+        reasons.append("logged by another run")
+    return reasons

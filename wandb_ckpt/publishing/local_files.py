@@ -14,7 +14,7 @@ from typing import Any
 
 from wandb_ckpt.checkpoint import Checkpoint, moment
 from wandb_ckpt.outbox.snapshot import Snapshot, SnapshotFile
-from wandb_ckpt.policy.retention import Candidate, Rule, expendable
+from wandb_ckpt.policy.retention import Candidate, Rule, deletable
 from wandb_ckpt.wandb_api.artifacts import Publication
 from wandb_ckpt.wandb_api.run import run_folder
 
@@ -66,7 +66,7 @@ class _Files:
         if checkpoint.is_best:
             self._nobody_is_best()
         self._add(_Written(root, _in_place(root, publication.snapshot), _candidate(checkpoint)))
-        for gone in expendable((written.candidate for written in self._written.values()), rule):
+        for gone in deletable((written.candidate for written in self._written.values()), rule):
             self._delete(gone)
         self._keep_note()
 

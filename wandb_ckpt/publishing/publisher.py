@@ -24,7 +24,7 @@ from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.outcome import Outcome, State
 from wandb_ckpt.publishing.retention import Retention
 from wandb_ckpt.publishing.turns import turns
-from wandb_ckpt.threads import after_fork, holds, start
+from wandb_ckpt.threads import after_fork, is_held_here, start
 from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, remove_best_from_summary, settle
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import FinishedError, LostError, RefusedError, TemporaryError, UnreachableError
@@ -156,7 +156,7 @@ class Publisher:
 
     def holds_lock(self) -> bool:
         """Return whether this thread holds the publisher's lock."""
-        return holds(self._lock)
+        return is_held_here(self._lock)
 
     def flush(self) -> bool:
         """Wait until nothing is pending, or until `PATIENCE` or `UPLOAD_PATIENCE` seconds pass without progress.
@@ -383,7 +383,7 @@ class Publisher:
         if state == "committed":
             job.publication.snapshot.release()
         else:  # what is left of it, others may publish or sync
-            locks.let_go(job.publication.snapshot.root)
+            locks.release(job.publication.snapshot.root)
         with self._lock:
             (self._waiting if job in self._waiting else self._in_flight).remove(job)
             turns.leave(job.place, job.turn)

@@ -14,10 +14,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wandb_ckpt.policy.retention import can_tell, expendable
+from wandb_ckpt.policy.retention import can_rank, deletable
 from wandb_ckpt.policy.settings import Settings
 from wandb_ckpt.publishing.local_files import LocalFiles
-from wandb_ckpt.threads import after_fork, holds, start
+from wandb_ckpt.threads import after_fork, is_held_here, start
 from wandb_ckpt.wandb_api import versions as own_versions
 from wandb_ckpt.wandb_api.artifacts import Publication
 from wandb_ckpt.wandb_api.console import say
@@ -91,7 +91,7 @@ class Retention:
 
     def holds_lock(self) -> bool:
         """Return whether this thread holds the lock of retention."""
-        return holds(self._lock)
+        return is_held_here(self._lock)
 
     def flush(self) -> None:
         """Wait until all work is done, at most `PATIENCE` seconds."""
@@ -184,12 +184,12 @@ class Retention:
         versions = own_versions.logged(publication.run, publication.name)
         rule = self._settings.version_rule(publication.checkpoint)
         candidates = [version.candidate for version in versions]
-        if not can_tell(candidates, rule):
+        if not can_rank(candidates, rule):
             self._warn_once(
                 f"Nothing is deleted: keep_best={rule.best} needs a number to compare, and no version of "
                 f"{publication.name} has one as {rule.monitor!r}. Pass a monitor that is logged as one number."
             )
-        gone = expendable(candidates, rule)
+        gone = deletable(candidates, rule)
         going = [version for version in versions if version.candidate in gone and version.ref not in self._not_free]
         if self._settings.ttl is None:
             return self._remove(publication.run, going)

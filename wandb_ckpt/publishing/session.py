@@ -18,7 +18,7 @@ from wandb_ckpt.publishing.outcome import summary
 from wandb_ckpt.publishing.publisher import Publisher
 from wandb_ckpt.publishing.retention import Retention
 from wandb_ckpt.publishing.target import Target, find_target
-from wandb_ckpt.saving.observer import LaterSave, Save, place_of
+from wandb_ckpt.saving.observer import LaterSave, Save, absolute_path
 from wandb_ckpt.wandb_api.artifacts import Publication, keep_record
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import message_of
@@ -101,7 +101,7 @@ class Session:
         Args:
             parents_best: Keras's own best value before it.
         """
-        place, number = place_of(checkpoint.path), target.add(checkpoint.value)
+        place, number = absolute_path(checkpoint.path), target.add(checkpoint.value)
         checkpoint = beside(checkpoint, target.values_before(number))
         aliases = aliases_for(checkpoint, self._settings.aliases)
         index = self.publisher.announce(checkpoint, place, target.name, aliases)
@@ -110,7 +110,7 @@ class Session:
     def note_failure(self, checkpoint: Checkpoint, reason: str) -> None:
         """Note a checkpoint that was saved and can't be published."""
         name = self._settings.artifact_name or (self.target.name if self.target else "checkpoint")
-        self.publisher.fail(self.publisher.announce(checkpoint, place_of(checkpoint.path), name, ()), reason)
+        self.publisher.fail(self.publisher.announce(checkpoint, absolute_path(checkpoint.path), name, ()), reason)
 
     def raise_failure(self) -> None:
         """Raise the oldest failure that was not raised before, if `on_error="raise"`.

@@ -1,1 +1,1 @@
-"""Downloads versions, checks them, and puts them into models."""
+"""Download versions, check them, and restore models from them."""

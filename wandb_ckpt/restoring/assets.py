@@ -1,4 +1,4 @@
-"""State that layers keep outside of their variables, such as vocabularies: `load_weights` restores none of it."""
+"""Restore what layers keep outside of their variables, such as vocabularies. `load_weights` does not restore it."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ _FOLDER = "assets/"  # in a .keras file
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """What a checkpoint has of a layer's state outside of its variables.
+    """The state of a layer outside of its variables, as a checkpoint has it.
 
     Attributes:
         path: The layer's path.
         layer: The layer.
-        saved: Files by their names, or the bin boundaries of a `Discretization`.
+        saved: The content of files by name, or the bin boundaries of a `Discretization` layer.
     """
 
     path: str
@@ -34,70 +34,73 @@ class Assets:
 
     @property
     def label(self) -> str:
-        """What to call the layer in a message."""
+        """The words for the layer in a message."""
         return label(self.path, getattr(self.layer, "name", None))
 
 
 def differing_assets(parts: Saveables, fetched: Fetched, form: str) -> list[Assets]:
-    """Returns the layers that have another state outside of their variables than when the checkpoint was saved.
+    """Return the layers whose state outside of their variables differs from that in a checkpoint.
 
-    Warns of those of which the checkpoint can't tell.
+    A warning names the layers whose state the checkpoint does not have.
 
     Args:
-        parts: The model's.
+        parts: The parts of the model.
         fetched: The checkpoint.
-        form: Its format; of all, only `"keras"` has such state.
+        form: The format of the checkpoint. Only `"keras"` has such state.
 
     Raises:
-        RestoreError: A layer was given another vocabulary when it was made, so that it takes none.
+        RestoreError: A layer was created with a different vocabulary, so it can't take another one.
     """
-    holders = {path: part for path, part in parts if _holds_state(part)}
-    saved = dict(_saved_in(fetched.path, parts) if form == "keras" and holders else ())
-    if unknown := [path for path, part in holders.items() if path not in saved and _written(part)]:
+    layers = {path: part for path, part in parts if _has_assets(part)}
+    saved = dict(_saved_in(fetched.path, parts) if form == "keras" and layers else ())
+    if unknown := [path for path, part in layers.items() if path not in saved and _written(part)]:
         logger.warning(
-            "%s does not say what %s learnt outside of its variables (a vocabulary, bin boundaries): expected as it "
-            "was when the checkpoint was saved, or predictions are wrong. A '.keras' file keeps it.",
+            "%s does not have the state of %s outside of the weights (a vocabulary, bin boundaries): expected the "
+            "same state as when the checkpoint was saved, or predictions are wrong. To have it in the checkpoint, "
+            "save as '.keras'.",
             fetched.ref,
-            ", ".join(label(path, getattr(holders[path], "name", None)) for path in unknown),
+            ", ".join(label(path, getattr(layers[path], "name", None)) for path in unknown),
         )
-    found = [Assets(path, holders[path], saved[path]) for path in holders if path in saved]
+    found = [Assets(path, layers[path], saved[path]) for path in layers if path in saved]
     differing = [each for each in found if _state_of(each.layer) != each.saved]
     for each in differing:
         if hasattr(each.layer, "get_vocabulary") and not _written(each.layer):
             raise RestoreError(
-                f"{fetched.ref} has another vocabulary for the layer {each.label} than it was made with; "
-                "nothing was restored. Make the layer without vocabulary=, so that it takes the checkpoint's."
+                f"{fetched.ref} has another vocabulary for the layer {each.label} than the one that the layer was "
+                "created with; nothing was restored. Create the layer without vocabulary=, so that it takes that of "
+                "the checkpoint."
             )
     return differing
 
 
-def put_back(model: Any, assets: Sequence[Assets], fetched: Fetched) -> None:
-    """Gives layers the state that a checkpoint has for them.
+def restore_assets(model: Any, assets: Sequence[Assets], fetched: Fetched) -> None:
+    """Restore the state of layers outside of their variables.
 
     Raises:
-        RestoreError: A layer does not take it.
+        RestoreError: A layer did not take the state.
     """
     for each in assets:
         _load(each.layer, each.saved)
         if _state_of(each.layer) != each.saved:
             raise RestoreError(
-                f"The layer {each.label} did not take the state that {fetched.ref} has for it: expected that its "
-                "load_assets() reads what its save_assets() writes. The weights were restored."
+                f"The layer {each.label} did not restore its state outside of the weights from {fetched.ref}: "
+                "expected that its load_assets() reads what its save_assets() writes. The weights were restored. "
+                "Correct these methods, then restore again."
             )
     if assets:
         for name in ("train_function", "test_function", "predict_function"):
-            setattr(model, name, None)  # traced with the old state; compile() makes them anew in this way, too
+            setattr(model, name, None)  # they were traced with the old state; compile() resets them in this way, too
 
 
-# ---- what a layer has ----------------------------------------------------------------------------------------
+# ---- the layers ----------------------------------------------------------------------------------------------
 
 
-def _holds_state(part: Any) -> bool:
+def _has_assets(part: Any) -> bool:
     return _is_adapted_discretization(part) or (hasattr(part, "save_assets") and hasattr(part, "load_assets"))
 
 
 def _is_adapted_discretization(part: Any) -> bool:
-    # Of tf_keras, it has a variable.
+    # In tf_keras this layer has a variable instead.
     is_one = type(part).__name__ == "Discretization" and type(part).__module__.startswith("keras.")
     return is_one and part.num_bins is not None
 
@@ -110,14 +113,14 @@ def _state_of(part: Any) -> Any:
 
 
 def _written(part: Any) -> Any:
-    """Returns what a save of a layer would write; nothing of one that was given its vocabulary when it was made."""
+    """Return what a save of a layer would write; empty for a layer that was created with its vocabulary."""
     if _is_adapted_discretization(part):
         return part.bin_boundaries or []
     with TemporaryDirectory() as folder:
         try:
             part.save_assets(folder)
         except Exception:
-            # One that is not adapted yet raises errors of every kind.
+            # A layer that is not adapted yet may raise any error.
             logger.debug("%s can't save its assets", part, exc_info=True)
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -138,11 +141,11 @@ def _load(part: Any, saved: Any) -> None:
         part.load_assets(folder)
 
 
-# ---- what a .keras file has ------------------------------------------------------------------------------------
+# ---- the .keras file -------------------------------------------------------------------------------------------
 
 
 def _saved_in(path: Path, parts: Saveables) -> Iterator[tuple[str, Any]]:
-    paths = {id(part): path for path, part in parts if _holds_state(part)}
+    paths = {id(part): path for path, part in parts if _has_assets(part)}
     with ZipFile(path) as archive:
         by_layer: dict[str, dict[str, bytes]] = {}
         for name in archive.namelist():
@@ -162,7 +165,7 @@ def _text(path: PurePosixPath) -> str:
 
 
 def _boundaries_in(archive: ZipFile, parts: Saveables) -> Iterator[tuple[str, list[float]]]:
-    """Yields the boundaries that a model's config has, which are its layers' in their order."""
+    """Yield the bin boundaries in a model's config, which are in the order of its layers."""
     layers = [(path, part) for path, part in parts if type(part).__name__ == "Discretization"]
     in_order = all(name == "layers" for path, _ in layers for name in path.split("/")[::2])
     saved = list(_configs(json.loads(archive.read("config.json")), "Discretization")) if layers else []

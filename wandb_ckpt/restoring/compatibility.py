@@ -1,7 +1,6 @@
-"""Whether the weights in a `.keras` or `.weights.h5` file fit a model: asked before anything is changed.
+"""Check that the weights in a `.keras` or `.weights.h5` file fit a model, before anything is changed.
 
-Keras 3.15 and tf_keras 2.21 restore a file into a model that has only some of its layers, or an optimizer of another
-kind, without an error.
+Keras 3.15 and tf_keras 2.21 raise no error if the model has only some of the layers, or another optimizer.
 """
 
 import logging
@@ -20,21 +19,21 @@ from wandb_ckpt.saving.saveables import Saveables, label
 
 logger = logging.getLogger("wandb_ckpt")
 
-# A variable's shape, and whether it is of whole numbers: a quantized kernel has the shape of any other.
+# A variable's shape, and whether it has integers: a quantized kernel has the same shape as any other.
 Kind = tuple[Shape, bool]
 _Stored = Mapping[str, Mapping[str, Kind]]
-# What compile() makes, which a model that is not compiled has no room for, and no use.
+# The parts that compile() creates. A model that is not compiled does not need them.
 _OF_COMPILE = ("optimizer", "loss", "metrics")
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a file fits a model.
+    """The result of a check that a file fits a model.
 
     Attributes:
-        optimizers: The paths of what the file has of optimizers.
-        unused: Numbers of variables of those in the file that have no state to restore.
+        optimizers: The paths of the optimizers in the file.
+        unused: For optimizers in the file without a state to restore: their numbers of variables.
     """
 
     optimizers: tuple[str, ...]
@@ -42,17 +41,17 @@ class Fit:
 
 
 def check_fit(model: Any, parts: Saveables, file: h5py.File, fetched: Fetched, *, optimizer: bool) -> Fit:
-    """Checks that a model takes all that a file has, and has no more; builds the optimizers that need it.
+    """Check that a model and a file have the same variables. Build the optimizers that are not built yet.
 
     Args:
         model: The model.
-        parts: Its parts.
+        parts: The parts of the model.
         file: The file, open.
-        fetched: What it belongs to.
-        optimizer: Whether the state of optimizers is to be restored.
+        fetched: The checkpoint that the file belongs to.
+        optimizer: Whether the state of optimizers will be restored.
 
     Raises:
-        RestoreError: It does not fit.
+        RestoreError: The file does not fit the model.
     """
     stored = _stored(file)
     optimizers = tuple(path for path in stored if _is_optimizers(path, parts, stored[path]))
@@ -65,7 +64,7 @@ def check_fit(model: Any, parts: Saveables, file: h5py.File, fetched: Fetched, *
 
 
 def copy_without(source: h5py.File, left_out: Iterable[str], target: h5py.File) -> None:
-    """Copies the variables of a file, but not those of some paths."""
+    """Copy the variables of a file, except those at some paths."""
     left_out = set(left_out)
 
     def copy(name: str, item: Any) -> None:
@@ -80,11 +79,11 @@ def copy_without(source: h5py.File, left_out: Iterable[str], target: h5py.File) 
 
 
 def _stored(file: h5py.File) -> dict[str, dict[str, Kind]]:
-    """Returns the variables in a file by the path of their part, those without variables left out."""
+    """Return the variables in a file, by the path of their part. Parts without variables are not included."""
     found: dict[str, dict[str, Kind]] = {}
     for name, variable in variables(file).items():
         path, vars_, key = f"/{name}".rpartition("/vars/")
-        if not vars_:  # none of Keras's
+        if not vars_:  # not a variable of Keras
             continue
         found.setdefault(path.lstrip("/"), {})[key] = (variable.shape, _is_whole(dtype_of(variable)))
     return found
@@ -116,16 +115,16 @@ def _check_weights(model: Any, parts: Saveables, file: h5py.File, stored: _Store
 
 
 def refuse(fetched: Fetched, problems: Sequence[str]) -> NoReturn:
-    """Raises the error that names what of a checkpoint does not fit a model.
+    """Raise an error that lists why a checkpoint does not fit a model.
 
     Raises:
         RestoreError: Always.
     """
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     raise RestoreError(
-        f"{fetched.ref} is not of this architecture; nothing was restored.\n  "
+        f"{fetched.ref} does not have the architecture of this model; nothing was restored.\n  "
         + "\n  ".join([*problems[:_SHOWN], *more])
-        + "\nExpected the architecture that was saved. To take a part on purpose, call "
+        + "\nExpected the architecture that was saved. To load only some of the layers, call "
         f"model.load_weights({str(fetched.path)!r})."
     )
 
@@ -139,15 +138,15 @@ def _name_in(file: h5py.File, path: str) -> Any:
 
 
 def _is_left_out(path: str, model: Any) -> bool:
-    """Returns whether a part that the model lacks is none of its weights."""
+    """Return whether a part in the file may be missing in the model, because it has no weights of the model."""
     names = path.split("/")
-    if is_tf_keras(model) and "metrics" in names:  # those are built by training, and saved
+    if is_tf_keras(model) and "metrics" in names:  # tf_keras saves metrics, and builds them only in training
         return True
     return getattr(model, "optimizer", None) is None and names[0] in _OF_COMPILE
 
 
 def _written(part: Any) -> dict[str, Kind] | None:
-    """Returns what a save of a part would write; `None` where only the part itself knows what it can take."""
+    """Return what a save of a part would write; `None` if the part saves with its own method, so it is not known."""
     save = getattr(part, "save_own_variables", None)
     if save is None:
         return {}
@@ -159,8 +158,8 @@ def _written(part: Any) -> dict[str, Kind] | None:
     try:
         save(written)
     except Exception:
-        # What has no values yet raises errors of every kind.
-        logger.debug("%s can't say what it would save", part, exc_info=True)
+        # A part that has no values yet may raise any error.
+        logger.debug("It is not known what %s would save", part, exc_info=True)
         return None
     if not all(key.isdecimal() for key in written):
         return None
@@ -168,7 +167,7 @@ def _written(part: Any) -> dict[str, Kind] | None:
 
 
 def _shown(kinds: Mapping[str, Kind] | None) -> str:
-    shapes = [f"{shape} of whole numbers" if whole else str(shape) for shape, whole in (kinds or {}).values()]
+    shapes = [f"{shape} of integers" if whole else str(shape) for shape, whole in (kinds or {}).values()]
     return ", ".join(shapes) or "nothing"
 
 
@@ -177,7 +176,7 @@ def _shown(kinds: Mapping[str, Kind] | None) -> str:
 
 def _is_optimizers(path: str, parts: Saveables, stored: Mapping[str, Kind]) -> bool:
     part = parts.at(path)
-    # Optimizers count their steps in their first variable.
+    # The first variable of an optimizer counts its steps.
     return is_optimizer(part) or (part is None and stored.get("0") == ((), True))
 
 
@@ -191,35 +190,39 @@ def _state(file: h5py.File, path: str, stored: Mapping[str, Kind]) -> OptimizerS
 def _check_optimizers(
     model: Any, parts: Saveables, states: Mapping[str, OptimizerState], fetched: Fetched
 ) -> Iterable[int]:
-    """Yields the numbers of variables of those that have no state to restore."""
+    """Check the optimizers. For each one without a state to restore, yield its number of variables."""
     found = {id(part): (path, part) for path, part in parts if is_optimizer(part)}
-    if (own := getattr(model, "optimizer", None)) is not None:  # tf_keras saves no legacy one
+    if (own := getattr(model, "optimizer", None)) is not None:  # `parts` has no legacy optimizer of tf_keras
         found.setdefault(id(own), ("optimizer", own))
     by_part = {id(parts.at(path)): state for path, state in states.items()}
-    check_known({path: parts.at(path) for path in states}, fetched, is_compiled=own is not None)
+    check_optimizers_exist({path: parts.at(path) for path in states}, fetched, is_compiled=own is not None)
     for path, optimizer in found.values():
         state = by_part.get(id(optimizer), states.get(path, OptimizerState(path)))
         if not accepts(optimizer, state, model, parts, fetched.ref):
             yield len(state.shapes)
 
 
-def check_known(found: Mapping[str, Any], fetched: Fetched, *, is_compiled: bool) -> None:
-    """Checks that a model has the optimizers of a checkpoint; one that is not compiled takes the weights only.
+def check_optimizers_exist(found: Mapping[str, Any], fetched: Fetched, *, is_compiled: bool) -> None:
+    """Check that a model has the optimizers of a checkpoint. For a model that is not compiled, only log a warning.
 
     Args:
-        found: The model's, by the paths in the checkpoint.
+        found: The optimizers of the model, by the paths in the checkpoint; `None` if the model does not have one.
         fetched: The checkpoint.
-        is_compiled: Whether the model is.
+        is_compiled: Whether the model is compiled.
 
     Raises:
-        RestoreError: It lacks one.
+        RestoreError: The model does not have one of the optimizers.
     """
     unknown = [path for path, part in found.items() if part is None and path.partition("/")[0] != "optimizer"]
     if unknown and is_compiled:
         raise RestoreError(
             f"{fetched.ref} has the state of an optimizer {unknown[0]!r}, which this model does not have; nothing "
             f"was restored. Compile the model as it was, or call wandb_ckpt.restore(model, {fetched.ref!r}, "
-            "optimizer=False) to take the weights only."
+            "optimizer=False) to restore only the weights."
         )
     if unknown:
-        logger.warning("%s has the state of %s, which this model does not have.", fetched.ref, ", ".join(unknown))
+        logger.warning(
+            "%s has the state of the optimizers %s, which this model does not have. Only the weights are restored.",
+            fetched.ref,
+            ", ".join(unknown),
+        )

@@ -1,4 +1,4 @@
-"""Downloads versions, and checks each file against the manifest."""
+"""Download versions, and check each file against the manifest."""
 
 import base64
 import hashlib
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One version whose files are on this disk, each with the digest that the manifest says.
+    """A version whose files are on this disk and match the digests in its manifest.
 
     Attributes:
-        ref: The version in full: `entity/project/name:v3`.
+        ref: The full name of the version: `entity/project/name:v3`.
         path: The checkpoint itself: a file, a SavedModel folder, or a TF prefix.
         metadata: The version's metadata.
     """
@@ -37,20 +37,20 @@ class Fetched:
 
 
 def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
-    """Downloads a version, checks every file against the manifest, and records the use in the active run.
+    """Download a version, check every file against the manifest, and record the use in the active run.
 
     Args:
         text: The ref.
-        root: Folder to download to; defaults to wandb's own for the version.
+        root: Folder to download to. Defaults to wandb's own folder for the version.
 
     Raises:
-        ArgumentError: `text` is no ref.
+        ArgumentError: `text` is not a ref.
         CheckpointNotFoundError: There is no such version.
-        DamagedCheckpointError: A file is not what the manifest says.
+        DamagedCheckpointError: A file does not match the manifest.
         NoActiveRunError: `text` is only an alias, and there is no active run.
     """
     run = usable_run()
-    if run is not None and run.offline and (entry := _kept_offline(parse_ref(text), run)):
+    if run is not None and run.offline and (entry := _offline_snapshot(parse_ref(text), run)):
         return _copied(entry, root)
     online_run = online(run)
     artifact = find(text)
@@ -58,15 +58,15 @@ def fetch(text: str, root: str | PathLike[str] | None = None) -> Fetched:
         try:
             return _fetched(artifact, online_run, root)
         except Exception:
-            # A callback's `max_versions` may have deleted what was `best` when it was found; wandb has another error
-            # for each moment at which that can be (0.31).
+            # Retention may have deleted the version after it was found, for example if it is not `best` any more.
+            # wandb 0.31 raises different errors for this, depending on the time of the deletion.
             found, artifact = artifact, find(text)
             if artifact.version == found.version:
                 raise
 
 
 def _fetched(artifact: "Artifact", online: "Run | None", root: str | PathLike[str] | None) -> Fetched:
-    folder = _download_whole(artifact, root)
+    folder = _download_checked(artifact, root)
     if online is not None:
         online.use_artifact(artifact)
     return _joined(artifact, folder)
@@ -76,11 +76,11 @@ def _joined(artifact: "Artifact", folder: Path) -> Fetched:
     names = list(artifact.manifest.entries)
     if name := joined_name(names):
         join(folder, names, name)
-    return Fetched(full_name(artifact), folder / located(names), dict(artifact.metadata))
+    return Fetched(full_name(artifact), folder / checkpoint_name(names), dict(artifact.metadata))
 
 
-def _kept_offline(ref: Ref, run: "Run") -> Entry[RunInfo] | None:
-    """Returns the newest of an offline run's snapshots on this disk that has an alias."""
+def _offline_snapshot(ref: Ref, run: "Run") -> Entry[RunInfo] | None:
+    """Return the newest snapshot of an offline run on this disk that has the alias of a ref."""
     name = ref.name or default_artifact_name(run.id)
     found = [entry for entry in entries_of(run, name) if ref.version in entry.aliases]
     return found[-1] if found and not ref.project else None
@@ -88,64 +88,69 @@ def _kept_offline(ref: Ref, run: "Run") -> Entry[RunInfo] | None:
 
 def _copied(entry: Entry[RunInfo], root: str | PathLike[str] | None) -> Fetched:
     if root is None:
-        return kept(entry, entry.snapshot.base)
+        return from_snapshot(entry, entry.snapshot.base)
     shutil.copytree(entry.snapshot.base, root, dirs_exist_ok=True)
-    return kept(entry, Path(root))
+    return from_snapshot(entry, Path(root))
 
 
-def kept(entry: Entry[RunInfo], folder: Path) -> Fetched:
-    """Returns a snapshot that is on this disk, its files being in `folder`."""
+def from_snapshot(entry: Entry[RunInfo], folder: Path) -> Fetched:
+    """Return the checkpoint of a snapshot on this disk.
+
+    Args:
+        entry: The entry of the outbox that has the snapshot.
+        folder: The folder with the files of the snapshot, or with a copy of them.
+    """
     snapshot, checkpoint = entry.snapshot, entry.checkpoint
-    path = folder / located(file.name for file in snapshot.files)
+    path = folder / checkpoint_name(file.name for file in snapshot.files)
     ref = f"{entry.name} of epoch {checkpoint.epoch} ({snapshot.root})"
     return Fetched(ref, path, checkpoint.to_metadata())
 
 
 def fetch_version(artifact: "Artifact", root: Path, *, near: Path) -> Fetched:
-    """Returns a version that is known, from the folder `near` where it is whole there, else downloaded to `root`.
+    """Return a version. Use the files in the folder `near` if all match the manifest, else download to `root`.
 
     Raises:
-        DamagedCheckpointError: A file is not what the manifest says.
+        DamagedCheckpointError: A file does not match the manifest.
     """
     entries = artifact.manifest.entries
-    is_near = all(_is_whole(near / name, entry) for name, entry in entries.items())
-    return _joined(artifact, near if is_near else _download_whole(artifact, root))
+    is_near = all(_matches(near / name, entry) for name, entry in entries.items())
+    return _joined(artifact, near if is_near else _download_checked(artifact, root))
 
 
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def _download_whole(artifact: "Artifact", root: str | PathLike[str] | None) -> Path:
-    """Downloads what is not here yet, and once more what is here, or in wandb's cache, but damaged."""
+def _download_checked(artifact: "Artifact", root: str | PathLike[str] | None) -> Path:
+    """Download the missing files, and again those that are damaged in the folder or in wandb's cache."""
     folder = Path(artifact.download(root=root))
-    if _drop_damaged(artifact, folder):
-        _download_past_cache(artifact, folder)
-        if damaged := _drop_damaged(artifact, folder):
+    if _remove_damaged(artifact, folder):
+        _download_without_cache(artifact, folder)
+        if damaged := _remove_damaged(artifact, folder):
             raise DamagedCheckpointError(
-                f"{full_name(artifact)} is damaged: {', '.join(damaged)} did not come with the digest that the "
-                "manifest says, and was removed. Take another version, or look at the store that keeps the files."
+                f"{full_name(artifact)} is damaged: the download of {', '.join(damaged)} does not match the digest "
+                "in the manifest, and was removed. Use another version, or check the storage of the W&B server."
             )
     return folder
 
 
-def _download_past_cache(artifact: "Artifact", folder: Path) -> None:
-    """Downloads from W&B itself: in its cache, wandb 0.31 takes any file of the right size for the right one."""
+def _download_without_cache(artifact: "Artifact", folder: Path) -> None:
+    """Download from W&B, without wandb's cache: wandb 0.31 uses any cached file that has the right size."""
     try:
         artifact.download(root=folder, skip_cache=True)
     finally:
         private.reset_cache_override(artifact)
 
 
-def _drop_damaged(artifact: "Artifact", folder: Path) -> list[str]:
-    """Removes the files that are not what the manifest says, and returns their names."""
-    damaged = [name for name, entry in artifact.manifest.entries.items() if not _is_whole(folder / name, entry)]
+def _remove_damaged(artifact: "Artifact", folder: Path) -> list[str]:
+    """Remove the files that do not match the manifest, and return their names."""
+    damaged = [name for name, entry in artifact.manifest.entries.items() if not _matches(folder / name, entry)]
     for name in damaged:
         (folder / name).unlink(missing_ok=True)
     return damaged
 
 
-def _is_whole(path: Path, entry: Any) -> bool:
-    if entry.ref is not None:  # a reference's digest is what its store says, no digest of the bytes
+def _matches(path: Path, entry: Any) -> bool:
+    if entry.ref is not None:  # the digest of a reference comes from its store, and is not a digest of the bytes
         return True
     return path.is_file() and _digest(path, entry.extra.get("alg", "MD5")) == str(entry.digest)
 
@@ -157,20 +162,20 @@ def _digest(path: Path, algorithm: str) -> str:
 
 def _hasher(algorithm: str) -> Any:
     if algorithm == "XXH128":
-        import xxhash  # a wandb that writes such digests brings it along
+        import xxhash  # versions of wandb that write such digests depend on it
 
         return xxhash.xxh128()
     return hashlib.md5(usedforsecurity=False)
 
 
-def located(names: Iterable[str]) -> str:
-    """Returns the name of the checkpoint among the files of a version, by their names; `.` is all of them.
+def checkpoint_name(names: Iterable[str]) -> str:
+    """Return the name of the checkpoint among the file names of a version; `.` if it is the whole folder.
 
-    >>> located(["m.keras"]), located(["model.keras.shards/0000-config.json", "model.keras.shards/0001-end"])
-    ('m.keras', 'model.keras')
-    >>> located(["saved_model.pb", "variables/variables.index"])
+    >>> checkpoint_name(["m.keras"]), checkpoint_name(["m.keras.shards/0000-config.json", "m.keras.shards/0001-end"])
+    ('m.keras', 'm.keras')
+    >>> checkpoint_name(["saved_model.pb", "variables/variables.index"])
     '.'
-    >>> located(["checkpoint", "w-01.data-00000-of-00001", "w-01.index"])
+    >>> checkpoint_name(["checkpoint", "w-01.data-00000-of-00001", "w-01.index"])
     'w-01'
     """
     names = list(names)

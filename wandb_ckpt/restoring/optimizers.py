@@ -1,4 +1,4 @@
-"""Optimizers of a model, and the state that a checkpoint has for each."""
+"""The optimizers of a model, and the state of each in a checkpoint."""
 
 import logging
 from collections import Counter
@@ -17,13 +17,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class OptimizerState:
-    """What a checkpoint has of one optimizer.
+    """The state of one optimizer in a checkpoint.
 
     Attributes:
-        path: The attribute of the model: `optimizer`, or another one where it has several.
-        shapes: Those of its variables, in their order; none where it has no state.
-        has_steps: Whether it has made a step.
-        is_legacy: Whether it is of `tf_keras.optimizers.legacy`.
+        path: The attribute of the model that is the optimizer: `optimizer`, or another one if there are several.
+        shapes: The shapes of its variables, in order; empty if there is no state.
+        has_steps: Whether the optimizer has made a step.
+        is_legacy: Whether it is an optimizer of `tf_keras.optimizers.legacy`.
     """
 
     path: str
@@ -33,21 +33,22 @@ class OptimizerState:
 
     @property
     def is_unused(self) -> bool:
-        """Whether there is nothing to restore: Keras saves the counters of an optimizer that was never built."""
+        """Whether there is nothing to restore. Keras saves the counters also of an optimizer that was never built."""
         return not self.has_steps and not any(self.shapes)
 
 
 def accepts(optimizer: Any, state: OptimizerState, model: Any, parts: Saveables, ref: str) -> bool:
-    """Returns whether an optimizer takes a state, which it is built for if need be.
+    """Return whether an optimizer can take a state. Build it first if necessary.
 
-    Keras 3.15 and tf_keras 2.21 skip the state of an optimizer that has no variables yet, with but a warning. One
-    that training never built, such as the default one of `compile()` beside two of a GAN, is not built here either.
+    If an optimizer is not built, Keras 3.15 and tf_keras 2.21 skip its state and only log a warning. An optimizer
+    that training never built is not built here either, for example the default one of `compile()` in a GAN that has
+    two others.
 
     Raises:
-        RestoreError: The state is another optimizer's.
+        RestoreError: The state belongs to a different optimizer.
     """
     if state.is_unused and (not state.shapes or shapes_of(optimizer) != state.shapes):
-        logger.warning("%s has no %sstate: the optimizer stays as it is.", ref, _named(state.path, "optimizer "))
+        logger.warning("%s has no %sstate, so the optimizer stays as it is.", ref, _named(state.path, "optimizer "))
         return False
     if not getattr(optimizer, "built", state.is_legacy) and len(shapes_of(optimizer)) < len(state.shapes):
         _build(optimizer, state, model, parts, ref)
@@ -57,7 +58,7 @@ def accepts(optimizer: Any, state: OptimizerState, model: Any, parts: Saveables,
 
 
 def shapes_of(optimizer: Any) -> tuple[Shape, ...]:
-    """Returns the shapes of what can be restored: of a legacy tf_keras optimizer, which can't be built here, none."""
+    """Return the shapes of an optimizer's variables; empty for a legacy tf_keras one, which can't be built here."""
     return tuple(tuple(variable.shape) for variable in optimizer.variables) if hasattr(optimizer, "build") else ()
 
 
@@ -69,14 +70,15 @@ def _build(optimizer: Any, state: OptimizerState, model: Any, parts: Saveables, 
         owners = [model]
     if len(owners) != 1:
         raise RestoreError(
-            f"{ref} has the state of {state.path!r}, and of which variables can't be told; nothing was restored. "
-            f"Build it first: model.{state.path}.build(<the variables that it trains>)."
+            f"{ref} has the state of the optimizer {state.path!r}, but this optimizer is not built, and it is not "
+            "known which variables it trains; nothing was restored. Build it first: "
+            f"model.{state.path}.build(<the variables that it trains>)."
         )
     optimizer.build(owners[0].trainable_variables)
 
 
 def _owners(state: OptimizerState, parts: Saveables) -> Iterator[Any]:
-    """Yields the layers whose variables have the shapes of the state: most optimizers keep some copies of each."""
+    """Yield the layers whose variables have the shapes of the state: most optimizers have a few slots for each."""
     slots, seen = Counter(filter(None, state.shapes)), set()
     for _, part in parts:
         variables = part.trainable_variables if is_layer(part) else []
@@ -91,11 +93,11 @@ def _owners(state: OptimizerState, parts: Saveables) -> Iterator[Any]:
 def _differs(optimizer: Any, state: OptimizerState, ref: str) -> str:
     have = shapes_of(optimizer)
     number = f"{len(state.shapes)} {_named(state.path, 'optimizer ')}variables"
-    what = f"has {len(have)}" if len(have) != len(state.shapes) else "has others: their shapes differ"
+    what = f"has {len(have)}" if len(have) != len(state.shapes) else "has variables of other shapes"
     return (
         f"{ref} has {number}, and this model's {type(optimizer).__name__} {what}; nothing was restored. Expected the "
-        "optimizer that was saved, and the same layers to be trainable. Compile the model as it was, or call "
-        f"wandb_ckpt.restore(model, {ref!r}, optimizer=False) to take the weights only."
+        "optimizer that was saved, and the same trainable layers. Compile the model as it was, or call "
+        f"wandb_ckpt.restore(model, {ref!r}, optimizer=False) to restore only the weights."
     )
 
 

@@ -1,4 +1,4 @@
-"""download, load_model and restore: what W&B keeps, back on this disk, as a model, in a model."""
+"""download, load_model and restore: get a checkpoint from W&B as a file, as a model, or into a model."""
 
 import logging
 import warnings
@@ -20,7 +20,7 @@ from wandb_ckpt.restoring import assets as restoring_assets
 from wandb_ckpt.restoring import tensorflow_checkpoint
 from wandb_ckpt.restoring.compatibility import Fit, check_fit, copy_without
 from wandb_ckpt.restoring.download import Fetched, fetch
-from wandb_ckpt.restoring.finite import not_finite_in
+from wandb_ckpt.restoring.finite import find_non_finite_layer
 from wandb_ckpt.restoring.optimizers import OptimizerState, accepts
 from wandb_ckpt.restoring.safe_mode import check_safe_mode
 from wandb_ckpt.saving import lora
@@ -29,31 +29,31 @@ from wandb_ckpt.saving.saveables import Saveables
 logger = logging.getLogger("wandb_ckpt")
 
 _TF_FORMATS = ("savedmodel", "tf")
-_STORED = ("keras", "weights.h5")  # as Keras 3 and tf_keras save since 2.12, a part of the model after the other
+_BY_PART = ("keras", "weights.h5")  # formats in which Keras 3, and tf_keras since 2.12, save each part by its path
 
 
 def download(ref: str, root: str | PathLike[str] | None = None) -> Path:
-    """Downloads a checkpoint and returns where it is: the file, the SavedModel folder or the TF prefix.
+    """Download a checkpoint and return its path: the file, the SavedModel folder or the TF-format prefix.
 
-    Every file is checked against the digest in the version's manifest; what is here and whole already is not
-    downloaded again. A file that a version only refers to (in a bucket, on a shared disk) is not: wandb compares it
-    with what the store says of it. Within an active online run the use is recorded, as `run.use_artifact` does.
-    Within an offline run, an alias means what the run left on this disk; without `root`, the path is the snapshot's
-    own: only read it.
+    Every file is checked against the digest in the version's manifest. Files that are already in the folder and match
+    are not downloaded again. Reference files (in a bucket, on a shared disk) are not checked here: wandb compares
+    them with their store. In an active online run, the use of the version is recorded, as `run.use_artifact` does. In
+    an offline run, an alias means a checkpoint that the run has on this disk. Without `root`, the returned path is
+    then that of the snapshot itself: do not change it.
 
     Args:
-        ref: `entity/project/name:alias`, `project/name:v3`, `name:best`; within an active run also just a version or
-            alias (`best`, `latest`, `v3`, `epoch_3`) of the run's own checkpoints. A leading
-            `wandb-artifact://` may stay.
+        ref: `entity/project/name:alias`, `project/name:v3` or `name:best`. In an active run also only a version or
+            alias (`best`, `latest`, `v3`, `epoch_3`) of the run's own checkpoints. A leading `wandb-artifact://` is
+            allowed.
         root: Folder to download to. Defaults to wandb's own, `artifacts/<name>:<version>` (`WANDB_ARTIFACT_DIR`).
 
     Returns:
         A path that Keras can load.
 
     Raises:
-        ArgumentError: `ref` is no ref.
+        ArgumentError: `ref` is not a ref.
         CheckpointNotFoundError: There is no such version.
-        DamagedCheckpointError: A file is not what the manifest says; it was removed.
+        DamagedCheckpointError: A file does not match the manifest; it was removed.
         NoActiveRunError: `ref` is only an alias, and there is no active run.
 
     Example:
@@ -71,34 +71,37 @@ def load_model(
     compile: bool = True,  # noqa: A002 - Keras's word
     safe_mode: bool = True,
 ) -> Any:
-    """Downloads a whole-model checkpoint and returns the model, as `keras.saving.load_model` does.
+    """Download a whole-model checkpoint and return the model, as `keras.saving.load_model` does.
 
-    Nothing in a version is trusted. Before anything is read, its files are checked: no link or value leads out of
-    them, and they don't unpack to much more than they are. `safe_mode=True` promises that no code in them runs. Where
-    the Keras that loads can't keep that, this is an error: a SavedModel, a `.h5` file of tf_keras or for Keras before
-    3.11.3, and a `.keras` file which names what Keras does not have, for tf_keras and Keras before 3.15.1 (3.12.4 is
-    as good). Keras 3.15.1 sees to it itself.
+    A version is never trusted. Before anything is read, its files are checked: no link or value is in another file,
+    and they do not unpack to far more than their size. `safe_mode=True` promises that no code in the files runs. It
+    is an error if the Keras that loads the model can't keep this promise:
 
-    The Keras that saved it loads it: tf_keras where the version's metadata says Keras 2, and always for a SavedModel.
-    A version without metadata is loaded by the Keras that `tensorflow.keras` is (`TF_USE_LEGACY_KERAS`).
-    For any other combination, pass the path that `download` returns to the `load_model` that you want.
+    - a SavedModel
+    - a `.h5` file for tf_keras, or for Keras before 3.11.3
+    - a `.keras` file with objects that Keras does not have, for tf_keras, or for Keras before 3.15.1 except 3.12.4.
+      Later versions of Keras check this themselves.
 
-    tf_keras 2.21 loads a SavedModel without its optimizer's state; `restore(model, ref)` puts it in.
+    The model is loaded by the Keras that saved it: by tf_keras if the metadata says Keras 2, and always for a
+    SavedModel. A version without metadata is loaded by the Keras that `tensorflow.keras` stands for
+    (`TF_USE_LEGACY_KERAS`). To use another one, pass the path that `download` returns to its `load_model`.
+
+    tf_keras 2.21 loads a SavedModel without the state of its optimizer. `restore(model, ref)` restores it.
 
     Args:
         ref: As in `download`.
         custom_objects: Custom classes and functions by name, as in Keras.
-        compile: Whether to compile the model, with its optimizer's state. Defaults to `True`.
-        safe_mode: Whether to refuse what may run code that is in the files. Pass `False` only if you trust whoever
-            published them. Defaults to `True`.
+        compile: Whether to compile the model, with the state of its optimizer. Defaults to `True`.
+        safe_mode: Whether to refuse files whose code may run. Pass `False` only if you trust the person who published
+            them. Defaults to `True`.
 
     Returns:
         The model.
 
     Raises:
-        RestoreError: The checkpoint has weights only; its files are damaged, or not as Keras writes them; or
-            `safe_mode=True` can't be kept.
-        Exception: What Keras raises, and what `download` raises.
+        RestoreError: The checkpoint has only weights; its files are damaged, or not as Keras writes them; or
+            `safe_mode=True` can't be guaranteed.
+        Exception: All errors of Keras and of `download`.
 
     Example:
 
@@ -112,8 +115,8 @@ def load_model(
         check(fetched.path, form, fetched.ref)
     if _is_weights_only(fetched.path, form):
         raise RestoreError(
-            f"{fetched.ref} has weights only ({fetched.path.name}), no model: expected a checkpoint that was saved "
-            f"whole. Build the model as it was, and call wandb_ckpt.restore(model, {fetched.ref!r})."
+            f"{fetched.ref} has weights only ({fetched.path.name}): expected a checkpoint of a whole model. Build "
+            f"the model as it was, and call wandb_ckpt.restore(model, {fetched.ref!r})."
         )
     keras = _family_that_saved(fetched.metadata, form)
     if safe_mode:
@@ -128,32 +131,32 @@ def load_model(
 
 
 def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
-    """Puts a checkpoint's weights, and its optimizer state where it has one, into a model.
+    """Restore the weights of a model, and the state of its optimizer, from a checkpoint.
 
-    Compile the model first: an optimizer that is not built yet is built, so that its state has a place to go; a model
-    without an optimizer gets the weights only. The learning rate is a part of Keras 3's optimizer state.
-    Checkpoints of whole models and of weights are restored alike, in every format that Keras and tf_keras save. No
-    code in the files runs, and they are checked before anything is read, as for `load_model`.
+    Compile the model first. If the optimizer is not built yet, it is built, so that its state can be restored. A
+    model without an optimizer gets only the weights. In Keras 3, the optimizer's state includes the learning rate.
+    Checkpoints of whole models and of weights are restored in the same way, in all formats of Keras and tf_keras. No
+    code in the files runs, and the files are checked before anything is read, as in `load_model`.
 
-    Nothing is changed in a model that the checkpoint does not fit. With a legacy `.h5` file, Keras finds that out
-    by itself and may have changed some layers by then. A `.keras` file gives layers their vocabularies, too; of
-    other formats, which have none, a warning names the layers that need one.
+    If the checkpoint does not fit the model, the model is not changed. The exception is a legacy `.h5` file: Keras
+    itself checks it, and may change some layers before it finds an error. A `.keras` file also restores the
+    vocabularies of layers. Other formats do not have them, and a warning names the layers that need one.
 
     Args:
-        model: A built model of the architecture that was saved.
+        model: A built model with the architecture that was saved.
         ref: As in `download`.
-        optimizer: Whether to restore the state of optimizers. `False` is for fine-tuning with another optimizer, or
-            with other layers frozen: every optimizer stays as it is. Defaults to `True`.
+        optimizer: Whether to restore the state of optimizers. Pass `False` to fine-tune with another optimizer, or
+            with other frozen layers: every optimizer stays as it is. Defaults to `True`.
 
     Returns:
-        The facts of the checkpoint, with the path that it was downloaded to. For a version that this package did
-            not log, those that are not known are `None` or empty.
+        The facts about the checkpoint, with the path that it was downloaded to. For a version that this package did
+            not log, unknown facts are `None` or empty.
 
     Raises:
-        ArgumentError: `model` is no Keras model, or not built.
+        ArgumentError: `model` is not a Keras model, or is not built.
         RestoreError: The checkpoint does not fit the model or its optimizer; or its files are damaged, or not as
             Keras writes them.
-        Exception: What `download` raises.
+        Exception: All errors of `download`.
 
     Example:
 
@@ -166,16 +169,16 @@ def restore(model: Any, ref: str, *, optimizer: bool = True) -> Checkpoint:
     check_model(model)
     fetched = fetch(ref)
     checkpoint = restore_fetched(model, fetched, optimizer=optimizer)
-    if layer := not_finite_in(fetched.path, checkpoint.format):
-        logger.warning("%s has NaN or infinite values, such as in %s.", fetched.ref, layer)
+    if layer := find_non_finite_layer(fetched.path, checkpoint.format):
+        logger.warning("%s has NaN or infinite values, for example in %s.", fetched.ref, layer)
     return checkpoint
 
 
 def restore_fetched(model: Any, fetched: Fetched, *, optimizer: bool = True) -> Checkpoint:
-    """Puts a checkpoint that is on this disk into a model that `check_model` finds right.
+    """Restore a model from a checkpoint on this disk.
 
     Args:
-        model: The model.
+        model: A model that has passed `check_model`.
         fetched: The checkpoint.
         optimizer: Whether to restore the state of optimizers.
 
@@ -187,20 +190,20 @@ def restore_fetched(model: Any, fetched: Fetched, *, optimizer: bool = True) -> 
     check(fetched.path, form, fetched.ref)
     fit = _check_fit(model, parts, form, fetched, optimizer=optimizer)
     assets = restoring_assets.differing_assets(parts, fetched, form)
-    adapters = lora.adapters_of(parts) if form in _STORED else []
+    adapters = lora.adapters_of(parts) if form in _BY_PART else []
     try:
-        _put_back(model, fit, fetched.path, form, optimizer=optimizer)
+        _load_weights(model, fit, fetched.path, form, optimizer=optimizer)
     except Exception as error:
         raise RestoreError(
-            f"{fetched.ref} does not fit this model, which may now have a part of its weights: {error}\n"
-            f"Expected the architecture that was saved. Build the model anew as it was then{_or_load(form)}."
+            f"{fetched.ref} does not fit this model, which may now have some of its weights: {error}\n"
+            f"Expected the architecture that was saved. Build a new model as it was then{_or_load(form)}."
         ) from error
-    restoring_assets.put_back(model, assets, fetched)
-    lora.put_back(adapters, fetched.path, parts, optimizer=optimizer)
+    restoring_assets.restore_assets(model, assets, fetched)
+    lora.restore_matrices(adapters, fetched.path, parts, optimizer=optimizer)
     return Checkpoint.from_metadata(fetched.metadata, path=str(fetched.path), format=form)
 
 
-# ---- what a checkpoint is --------------------------------------------------------------------------------
+# ---- the checkpoint --------------------------------------------------------------------------------------
 
 
 def _format(path: Path) -> str:
@@ -215,7 +218,7 @@ def _is_weights_only(path: Path, form: str) -> bool:
 
 
 def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
-    """Returns the `keras` or `tf_keras` module."""
+    """Return the module that saved a checkpoint, `keras` or `tf_keras`."""
     version = metadata.get("keras_version")
     family = default_family()
     if form == "savedmodel":
@@ -226,51 +229,51 @@ def _family_that_saved(metadata: Mapping[str, Any], form: str) -> Any:
 
 
 def _optimizer_values(file: h5py.File) -> list[h5py.Dataset]:
-    """Returns the optimizer's variables in a legacy HDF5 file, in their order."""
+    """Return the optimizer's variables in a legacy HDF5 file, in order."""
     group = file.get("optimizer_weights")
     if group is None:
         return []
-    # More names than fit into one attribute are in weight_names0, weight_names1, …
+    # If the names do not fit into one attribute, they are in weight_names0, weight_names1, …
     keys = sorted((key for key in group.attrs if key.startswith("weight_names")), key=lambda key: (len(key), key))
     return [group[name] for key in keys for name in group.attrs[key]]
 
 
-# ---- what the model is -----------------------------------------------------------------------------------
+# ---- the model -------------------------------------------------------------------------------------------
 
 
 def check_model(model: Any) -> None:
-    """Checks that a model can take a checkpoint.
+    """Check that a checkpoint can be restored into a model.
 
     Raises:
-        ArgumentError: It is no Keras model, or not built.
+        ArgumentError: It is not a Keras model, or is not built.
     """
     if not hasattr(model, "load_weights"):
-        raise ArgumentError(f"model={model!r} is no Keras model: expected one, built and compiled.")
+        raise ArgumentError(f"model={model!r} is not a Keras model: expected a built and compiled Keras model.")
     if not model.built:
         raise ArgumentError(
-            f"The model {model.name!r} is not built, so it has no weights to restore yet: call it on some data, or "
-            "model.build(input_shape), first."
+            f"The model {model.name!r} is not built, so it has no weights to restore yet: expected a built model. "
+            "Call it on some data, or call model.build(input_shape), first."
         )
 
 
 def _check_family(model: Any, fetched: Fetched, form: str) -> None:
     if form in _TF_FORMATS and not is_tf_keras(model):
         raise RestoreError(
-            f"{fetched.ref} is in a TensorFlow format ({form}), which only legacy tf_keras restores; this model is "
-            "of Keras 3. Build it with tf_keras."
+            f"{fetched.ref} is in a TensorFlow format ({form}), and this model is of Keras 3: expected a model of "
+            "legacy tf_keras, which alone can restore this format. Build it with tf_keras."
         )
 
 
 def _check_fit(model: Any, parts: Saveables, form: str, fetched: Fetched, *, optimizer: bool) -> Fit | None:
-    """Refuses, before anything is changed, what does not fit; builds the optimizers that need it."""
+    """Check that a checkpoint fits, before anything is changed. Build the optimizers that are not built yet."""
     if form in _TF_FORMATS:
         prefix = tf_prefix(fetched.path, form)
         tensorflow_checkpoint.check_fit(model, parts, prefix, fetched, optimizer=optimizer)
         return None
     with open_weights(fetched.path, form) as file:
-        if form in _STORED:
+        if form in _BY_PART:
             return check_fit(model, parts, file, fetched, optimizer=optimizer)
-        # Keras itself counts the layers.
+        # For legacy .h5 files, Keras itself compares the layers.
         own = getattr(model, "optimizer", None)
         if optimizer and own is not None:
             accepts(own, _legacy_state(file), model, parts, fetched.ref)
@@ -282,12 +285,12 @@ def _legacy_state(file: h5py.File) -> OptimizerState:
     return OptimizerState("optimizer", tuple(each.shape for each in values), has_steps=bool(values))
 
 
-# ---- the model gets it -----------------------------------------------------------------------------------------
+# ---- loading ---------------------------------------------------------------------------------------------------
 
 
-def _put_back(model: Any, fit: Fit | None, path: Path, form: str, *, optimizer: bool) -> None:
+def _load_weights(model: Any, fit: Fit | None, path: Path, form: str, *, optimizer: bool) -> None:
     if fit is not None:
-        _load_stored(model, fit, path, form, optimizer=optimizer)
+        _load_by_part(model, fit, path, form, optimizer=optimizer)
     elif form in _TF_FORMATS:
         prefix = tf_prefix(path, form)
         status = model.load_weights(str(path)) if optimizer else tensorflow_checkpoint.load_weights(model, prefix)
@@ -299,11 +302,11 @@ def _put_back(model: Any, fit: Fit | None, path: Path, form: str, *, optimizer: 
             _assign_legacy(model.optimizer, path, form)
 
 
-def _load_stored(model: Any, fit: Fit, path: Path, form: str, *, optimizer: bool) -> None:
+def _load_by_part(model: Any, fit: Fit, path: Path, form: str, *, optimizer: bool) -> None:
     left_out = () if optimizer else fit.optimizers
     skipped = "|".join(map(str, {0, *fit.unused}))
     with _without(left_out, path, form) as file, warnings.catch_warnings():
-        # Of what has no state was told before; any other state that Keras skips is an error.
+        # For optimizers without a state, a warning was logged before. If Keras skips any other state, it is an error.
         warnings.filterwarnings("error", "Skipping variable loading for optimizer")
         warnings.filterwarnings("ignore", rf"Skipping variable loading .* optimizer has ({skipped}) variables")
         model.load_weights(str(file))
@@ -311,7 +314,7 @@ def _load_stored(model: Any, fit: Fit, path: Path, form: str, *, optimizer: bool
 
 @contextmanager
 def _without(left_out: tuple[str, ...], path: Path, form: str) -> Iterator[Path]:
-    """Yields a file without the variables of some parts: the file itself, if it has none of them."""
+    """Yield the path of a file without the variables of some parts; without such parts, that of the file itself."""
     if not left_out:
         yield path
         return
@@ -324,10 +327,10 @@ def _without(left_out: tuple[str, ...], path: Path, form: str) -> Iterator[Path]
 
 def _assign_legacy(optimizer: Any, path: Path, form: str) -> None:
     with open_weights(path, form) as file:
-        # Where there is no state, nothing.
+        # The file may have no optimizer state.
         for variable, value in zip(optimizer.variables, _optimizer_values(file), strict=False):
             variable.assign(value[()])
 
 
 def _or_load(form: str) -> str:
-    return "" if form in ("weights.h5", "tf") else ", or take wandb_ckpt.load_model"
+    return "" if form in ("weights.h5", "tf") else ", or use wandb_ckpt.load_model"

@@ -1,33 +1,33 @@
-"""SavedModel folders and TF prefixes, which only legacy tf_keras restores."""
+"""SavedModel folders and TF-format prefixes, which only legacy tf_keras can restore."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wandb_ckpt.family import is_optimizer
-from wandb_ckpt.restoring.compatibility import check_known, refuse
+from wandb_ckpt.restoring.compatibility import check_optimizers_exist, refuse
 from wandb_ckpt.restoring.download import Fetched
 from wandb_ckpt.restoring.optimizers import OptimizerState, Shape, accepts
 from wandb_ckpt.saving.saveables import Saveables
 
 _VALUE, _SLOT = "/.ATTRIBUTES/VARIABLE_VALUE", "/.OPTIMIZER_SLOT"
-# What is beside the weights: metrics, which tf_keras saves, and what TensorFlow counts.
+# Variables that are not weights: the metrics, which tf_keras saves, and TensorFlow's own counters.
 _NO_WEIGHTS = ("metrics", "keras_api", "save_counter")
 
 
 def check_fit(model: Any, parts: Saveables, prefix: str, fetched: Fetched, *, optimizer: bool) -> None:
-    """Checks that a model takes all that a checkpoint has; builds the optimizers that need it.
+    """Check that a model has all variables of a checkpoint. Build the optimizers that are not built yet.
 
-    TensorFlow itself sees to it that the checkpoint has all that the model takes.
+    TensorFlow itself checks that the checkpoint has all variables of the model.
 
     Args:
         model: A model of tf_keras.
-        parts: Its parts.
-        prefix: That of the files.
+        parts: The parts of the model.
+        prefix: The prefix of the checkpoint's files.
         fetched: The checkpoint.
-        optimizer: Whether the state of optimizers is to be restored.
+        optimizer: Whether the state of optimizers will be restored.
 
     Raises:
-        RestoreError: It does not fit.
+        RestoreError: The checkpoint does not fit the model.
     """
     shapes, graph = dict(_shapes(prefix)), _Graph(model)
     states = {path: _state(path, shapes, prefix) for path in _optimizers_in(shapes)}
@@ -37,15 +37,17 @@ def check_fit(model: Any, parts: Saveables, prefix: str, fetched: Fetched, *, op
         refuse(fetched, problems)
     if not optimizer:
         return
-    check_known({path: graph.at(path) for path in states}, fetched, is_compiled=model.optimizer is not None)
+    check_optimizers_exist(
+        {path: graph.at(path) for path in states}, fetched, is_compiled=model.optimizer is not None
+    )
     for path, each in found.items():
-        # TensorFlow puts a legacy optimizer's state in when that makes its variables.
+        # TensorFlow restores the state of a legacy optimizer later, when the optimizer creates its variables.
         if is_optimizer(each) or path not in states or not states[path].is_legacy:
             accepts(each, states.get(path, OptimizerState(path)), model, parts, fetched.ref)
 
 
 def load_weights(model: Any, prefix: str) -> Any:
-    """Restores a model's weights, and no optimizer's state; returns TensorFlow's status."""
+    """Restore only the weights of a model, without optimizers. Return TensorFlow's status object."""
     import tensorflow as tf
 
     graph = _Graph(model)
@@ -54,7 +56,7 @@ def load_weights(model: Any, prefix: str) -> Any:
 
 
 def read_all(prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yields the floats of a checkpoint, one variable after the other, with the names of their layers."""
+    """Yield the floating-point variables of a checkpoint as arrays, each with the name of its layer."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(prefix)
@@ -64,7 +66,7 @@ def read_all(prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 class _Graph:
-    """A model's variables by the names that they have in a checkpoint."""
+    """The variables of a model, by their names in a checkpoint."""
 
     def __init__(self, model: Any) -> None:
         import tensorflow as tf
@@ -114,7 +116,7 @@ def _optimizers_in(shapes: Mapping[str, Shape]) -> set[str]:
 
 
 def _is_below(path: str, optimizers: set[str]) -> bool:
-    # A legacy optimizer's variables are below the weights that they are for.
+    # The variables of a legacy optimizer are stored below the weights that they belong to.
     return _SLOT in path or any(path.startswith(f"{optimizer}/") for optimizer in optimizers)
 
 
@@ -128,6 +130,6 @@ def _state(path: str, shapes: Mapping[str, Shape], prefix: str) -> OptimizerStat
     numbered = {
         int(name.rpartition("/")[2]): s for name, s in shapes.items() if name.startswith(f"{path}/_variables/")
     }
-    # The counter of steps is the first variable, and has a name of its own.
+    # The step counter is the first variable, and has a different name.
     steps = tf.train.load_variable(prefix, f"{path}/_iterations{_VALUE}")
     return OptimizerState(path, ((), *(numbered[key] for key in sorted(numbered))), has_steps=bool(steps > 0))

@@ -1,1 +1,1 @@
-"""Saves of a model: atomic, in the background, with all that Keras's own save has."""
+"""Saving models: atomically, in the background, complete."""

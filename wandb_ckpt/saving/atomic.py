@@ -1,18 +1,18 @@
-"""Puts a finished save in place in one step, so that a kill at any moment leaves the previous one whole.
+"""Atomic saves: a finished save replaces its target in one step, so a killed process leaves the previous save whole.
 
-A save is written into a private folder beside its target:
+A save is written to a private folder beside its target:
 
-    .wandb_ckpt-<token>-<random>/partial/<name>…   while it is written
-    .wandb_ckpt-<token>-<random>/content/<name>…   once it is complete: never written again
-    .wandb_ckpt-<token>-<random>/placing/<name>…   the same inodes, on their way to the target
-    .wandb_ckpt-<token>-<random>/previous/<name>…  a folder that makes room, where two can't be exchanged
+    .wandb_ckpt-<token>-<random>/partial/<name>…   while it is being written
+    .wandb_ckpt-<token>-<random>/content/<name>…   when it is complete; never written again
+    .wandb_ckpt-<token>-<random>/placing/<name>…   hard links to `content`, which are moved to the target
+    .wandb_ckpt-<token>-<random>/previous/<name>…  the old folder, where two folders can't be exchanged in one step
 
-Bytes that stay beside their target, because the run's folder is on another file system, are in a folder of their own:
+If the run's folder is on another file system, the bytes of a snapshot stay beside their target, in this folder:
 
     .wandb_ckpt_snapshot-<token>-<random>/content/<name>…
-    .wandb_ckpt_snapshot-<token>-<random>/home      a link to the snapshot that they belong to
+    .wandb_ckpt_snapshot-<token>-<random>/home      a symbolic link to the snapshot that they belong to
 
-The token names the process, whose lock is in the same folder meanwhile.
+The token is that of the process, which holds a lock in the same folder (see `wandb_ckpt.locks`).
 """
 
 import ctypes
@@ -31,23 +31,23 @@ from wandb_ckpt import locks
 
 logger = logging.getLogger("wandb_ckpt")
 
-PREFIX, KEPT_PREFIX = ".wandb_ckpt-", ".wandb_ckpt_snapshot-"
+PREFIX, SNAPSHOT_PREFIX = ".wandb_ckpt-", ".wandb_ckpt_snapshot-"
 
-# What a SavedModel consists of (tensorflow/python/saved_model/constants.py; the metadata is tf_keras's).
+# The files of a SavedModel (tensorflow/python/saved_model/constants.py); tf_keras adds `keras_metadata.pb`.
 _SAVED_MODEL = frozenset(
     {"assets", "assets.extra", "debug", "fingerprint.pb", "keras_metadata.pb", "saved_model.pb", "variables"}
 )
 
 
 class PrivateFolder:
-    """The folder beside a target in which one save is written, kept and put in place from.
+    """A folder beside the target of one save. The save is written there, and moved to the target from there.
 
     Args:
-        path: The path that the save is meant for; its parent folder exists. Where it is a link it stays one, as it
-            does when the parent writes through it: what it points to is replaced.
+        path: The path of the save; its parent folder exists. If it is a symbolic link, the file that it points to is
+            replaced, and the link stays.
 
     Raises:
-        OSError: The folder can't be made (no permission, read-only or full file system).
+        OSError: The folder can't be created (no permission, read-only or full file system).
     """
 
     def __init__(self, path: str) -> None:
@@ -59,20 +59,21 @@ class PrivateFolder:
         self.partial.mkdir()
 
     def place(self) -> OSError | None:
-        """Puts what was written to `partial` at the target, and keeps the same bytes in `content`.
+        """Move the save from `partial` to the target, and keep the same bytes in `content`.
 
         Returns:
-            `None`; or why that can't be done in one step there. The target was then written in place, as Keras does.
+            `None`, or the error that prevents an atomic replacement. In that case the target was written in place, as
+            Keras does.
 
         Raises:
-            OSError: The target can't be written in place either, or a disk is full.
+            OSError: The target can't be written in place either, or the disk is full.
         """
         _keep_mode(self.target, self.partial / self.name)
         try:
             self.partial.rename(self.content)
             self._place_content()
         except OSError as error:
-            # Room that is lacking is lacking in place, too: better an old checkpoint than half of a new one.
+            # A full disk is full in place, too. An old checkpoint is better than half of a new one.
             if isinstance(error, IsADirectoryError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self._write_in_place()
@@ -98,29 +99,29 @@ class PrivateFolder:
             shutil.rmtree(self.root / rest, ignore_errors=True)
 
     def remove(self) -> None:
-        """Removes the folder and what is in it; the target stays."""
+        """Remove the folder and its content; the target stays."""
         remove_root(self.root)
 
 
 def new_root(folder: Path, prefix: str = PREFIX) -> Path:
-    """Makes a folder in `folder` that is swept from there when this process is dead."""
+    """Create a private folder in `folder`. A later process removes it if this process dies before."""
     return locks.new_folder(folder, prefix)
 
 
 def remove_root(root: Path) -> None:
-    """Removes a folder that `new_root` has made, or lets it go where it has another name by now."""
+    """Remove a folder that `new_root` created, if it still has that name, and release its lock."""
     shutil.rmtree(root, ignore_errors=True)
-    locks.let_go(root)
+    locks.release(root)
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Gives every file under `source` a second name under `target`; copies where hard links fail."""
+    """Hard-link every file under `source` to `target`; copy it where hard links are not possible."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _give_all(source, target, _link_or_copy)
+    _apply_to_files(source, target, _link_or_copy)
 
 
 def move(source: Path, target: Path) -> Path:
-    """Moves a file or folder, and returns the target; copies it where nothing can be renamed (some FUSE systems)."""
+    """Move a file or folder, and return the target. Copy it where it can't be renamed (some FUSE file systems)."""
     try:
         return source.rename(target)
     except OSError:
@@ -133,32 +134,37 @@ def move(source: Path, target: Path) -> Path:
 
 
 def write_in_place(source: Path, target: Path) -> None:
-    """Writes a file, or all files of a folder, over those that are there."""
-    _give_all(source, target, _write_over)
+    """Overwrite a file, or all files of a folder, in place."""
+    _apply_to_files(source, target, _overwrite)
 
 
 def finish_killed_saves(folder: Path) -> None:
-    """Finishes what a killed process was putting in place in `folder`, and sweeps what it left half written.
+    """Finish the saves in `folder` that a killed process had completed, and remove those that it had not.
 
-    A save that was complete is put in place, because a TF prefix is several files, and the kill may have come
-    between two of them; unless something newer is there by now. What can't be put in place stays, and is named.
+    A completed save is moved to its target, unless the target is newer. A TF prefix has several files, and a process
+    may have been killed between two of them. If that fails, the save stays, and a warning names it.
     """
-    for root in _left_by_dead_processes(folder, PREFIX):
+    for root in _abandoned(folder, PREFIX):
         try:
             _finish(root, folder)
         except OSError as error:
-            logger.warning("A killed process left a checkpoint in %s that can't be put in place: %s", root, error)
+            logger.warning(
+                "A killed process left a checkpoint in %s that can't be moved to its place: %s. The previous "
+                "checkpoint is unchanged. Check the permissions of the folder, or move the checkpoint yourself.",
+                root,
+                error,
+            )
         else:
             shutil.rmtree(root, ignore_errors=True)
-    for kept in _left_by_dead_processes(folder, KEPT_PREFIX):
-        if _is_homeless(kept / "home"):
-            shutil.rmtree(kept, ignore_errors=True)
+    for snapshot in _abandoned(folder, SNAPSHOT_PREFIX):
+        if _is_orphan(snapshot / "home"):
+            shutil.rmtree(snapshot, ignore_errors=True)
     locks.sweep(folder)
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swaps two folders, or links to them, in one step; returns whether that can be done here."""
-    # Python has no binding for renameat2(2); without RENAME_EXCHANGE a folder can't be replaced atomically.
+    """Swap two folders, or links to them, in one step. Return whether this is possible here."""
+    # Python has no function for renameat2(2). Without RENAME_EXCHANGE a folder can't be replaced atomically.
     if sys.platform != "linux":
         return False
     at_fdcwd, rename_exchange = -100, 2
@@ -169,20 +175,20 @@ def exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
 
 
-def give_memory_back(path: Path) -> None:
-    """Lets a file's memory go to what comes at once; what is not on the disk yet stays.
+def free_cached_pages(path: Path) -> None:
+    """Free the page cache of a file, so that the next save can use this memory. Unwritten pages are kept.
 
-    Where memory that was freed goes back to the host of a virtual machine, new memory for a save can take as long as
-    all the rest of it. Plain Keras, which cuts off what it writes over, has that of the file before.
+    In a virtual machine that returns freed memory to its host, getting new memory can take as long as the rest of a
+    save. Plain Keras truncates the old file first, so it uses that memory again.
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError), path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _is_homeless(link: Path) -> bool:
-    """Returns whether there is no snapshot where one belongs; where the disk for it is not there, nobody knows."""
-    if not link.is_symlink():  # it is made before the bytes come, and goes with them
+def _is_orphan(link: Path) -> bool:
+    """Return whether the snapshot behind a link is gone. If its disk is not mounted, assume that it exists."""
+    if not link.is_symlink():  # the link is created before the content, and removed after it
         return True
     return not link.exists() and link.readlink().parent.is_dir()
 
@@ -191,19 +197,19 @@ def _finish(root: Path, folder: Path) -> None:
     for entry in _in_order(root / "placing"):
         target = folder / entry.name
         if entry.is_dir() and not any(_is_same_tree(entry, new) for new in (root / "content").iterdir()):
-            _carry_over(entry, target)  # the swap was done: this is the old folder
-        elif _newest(target) <= _newest(entry) or _is_begun(target, entry):
+            _carry_over(entry, target)  # the folders were swapped already: this is the old one
+        elif _newest(target) <= _newest(entry) or _is_beginning(target, entry):
             _place_or_write(entry, target)
     for old in (root / "previous").glob("*"):
         _carry_over(old, folder / old.name)
 
 
-def _is_begun(target: Path, source: Path) -> bool:
-    """Returns whether a file is the beginning of another one: a kill has left that of writing it in place."""
+def _is_beginning(target: Path, source: Path) -> bool:
+    """Return whether a file is the beginning of another one. A killed process leaves such a file in place."""
     if not (target.is_file() and source.is_file()) or target.stat().st_size >= source.stat().st_size:
         return False
-    with target.open("rb") as begun, source.open("rb") as whole:
-        chunks = iter(partial(begun.read, 1 << 20), b"")
+    with target.open("rb") as beginning, source.open("rb") as whole:
+        chunks = iter(partial(beginning.read, 1 << 20), b"")
         return all(whole.read(len(chunk)) == chunk for chunk in chunks)
 
 
@@ -214,17 +220,17 @@ def _is_same_tree(one: Path, other: Path) -> bool:
 
 
 def _newest(path: Path) -> int:
-    """Returns the newest modification time of a file, or of the files in a folder; 0 where there is none."""
+    """Return the newest modification time of a file, or of the files in a folder; 0 if there is no file."""
     files = [path, *path.rglob("*")] if path.is_dir() else [path]
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def _left_by_dead_processes(folder: Path, prefix: str) -> Iterator[Path]:
-    return filter(locks.is_left, sorted(folder.glob(f"{prefix}*")))
+def _abandoned(folder: Path, prefix: str) -> Iterator[Path]:
+    return filter(locks.is_abandoned, sorted(folder.glob(f"{prefix}*")))
 
 
 def _in_order(placing: Path) -> list[Path]:
-    """Returns the entries in the order of placing: a TF prefix's index and `checkpoint` file after its data."""
+    """Return the entries in the order to move them: the index and `checkpoint` file of a TF prefix after its data."""
     return sorted(placing.glob("*"), key=lambda path: (path.name == "checkpoint", path.suffix == ".index"))
 
 
@@ -232,7 +238,7 @@ def _place_one(entry: Path, target: Path) -> None:
     if entry.is_dir() and target.is_dir():
         _replace_folder(entry, target)
     elif target.is_dir():
-        # The words that ModelCheckpoint looks for to say that the path is a folder.
+        # ModelCheckpoint looks for these words to report that the path is a folder.
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
     else:
         entry.replace(target)
@@ -248,7 +254,7 @@ def _place_or_write(entry: Path, target: Path) -> None:
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Puts a folder where another one is: atomically where the kernel can, else with two renames."""
+    """Replace a folder with another one: atomically where the kernel supports it, else with two renames."""
     old = new
     if not exchange(new, target):
         old = new.parent.with_name("previous") / new.name
@@ -264,44 +270,44 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 
 def _carry_over(old: Path, new: Path) -> None:
-    """Moves what others keep in a SavedModel's folder (logs, notes) from the old folder to the new one."""
+    """Move files that do not belong to the SavedModel (logs, notes) from the old folder to the new one."""
     for entry in old.iterdir():
         if entry.name not in _SAVED_MODEL and not (new / entry.name).exists():
-            new.mkdir(exist_ok=True)  # somebody may have removed it after a kill
+            new.mkdir(exist_ok=True)  # somebody may have removed it after the process was killed
             entry.rename(new / entry.name)
 
 
-def _give_all(source: Path, target: Path, give: Callable[[Path, Path], None]) -> None:
-    """Gives a file, or each file of a folder, to a target."""
-    # Not `shutil.copytree`, whose error hides the number of what went wrong, and which needs folders with times.
+def _apply_to_files(source: Path, target: Path, function: Callable[[Path, Path], None]) -> None:
+    """Call a function with each file of `source` and its path in `target`. `source` may be one file."""
+    # Not `shutil.copytree`: its error has no `errno`, and it sets the times of folders, which fails on some disks.
     if source.is_dir():
         target.mkdir(exist_ok=True)
         for entry in source.iterdir():
-            _give_all(entry, target / entry.name, give)
+            _apply_to_files(entry, target / entry.name, function)
     else:
-        give(source, target)
+        function(source, target)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
-    except OSError:  # no hard links here (FAT, some network file systems)
+    except OSError:  # hard links are not supported here (FAT, some network file systems)
         _copy(source, target)
 
 
-def _write_over(source: Path, target: Path) -> None:
+def _overwrite(source: Path, target: Path) -> None:
     if not (target.exists() and target.samefile(source)):
         _copy(source, target)
 
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-    with suppress(OSError):  # the same time tells later that the file is still the one that was saved
+    with suppress(OSError):  # the time shows later whether the file is still the one that was saved
         shutil.copystat(source, target)
 
 
 def _keep_mode(old: Path, new: Path) -> None:
-    # The parent writes into the existing file, which keeps its permissions; a new file must be given them.
-    with suppress(OSError):  # there is none yet, or permissions can't be given here
+    # When the parent writes into an existing file, the file keeps its permissions. A new file must get the same ones.
+    with suppress(OSError):  # there is no old file, or permissions can't be set here
         if old.is_file():
             shutil.copymode(old, new)

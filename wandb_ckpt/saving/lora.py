@@ -1,7 +1,8 @@
-"""LoRA layers: Keras 3.15 merges their two small matrices into the kernel when it saves, and loads both as zeros.
+"""Save and restore the matrices of LoRA layers, which Keras 3.15 does not save.
 
-No gradient gets past two matrices of zeros, and what an optimizer has of them belongs to other values. So the
-callback adds the matrices to the files that it saves, and they are put back from there.
+Keras merges the two small matrices into the kernel when it saves, and sets both to zeros when it loads. Such a layer
+can't train: the gradients of two zero matrices are zero. The optimizer's state belongs to the old values, too. So the
+callback adds the matrices to the files that it saves, and restores them from there.
 """
 
 import io
@@ -24,7 +25,7 @@ from wandb_ckpt.saving.saveables import Saveables, label
 logger = logging.getLogger("wandb_ckpt")
 
 Values = Mapping[str, "np.ndarray[Any, Any]"]
-# In a .weights.h5 file a group, in a .keras file a file: Keras looks for neither.
+# A group in a .weights.h5 file, a file in a .keras file. Keras ignores both.
 _GROUP, _FILE = "wandb_ckpt_lora", "wandb_ckpt_lora.h5"
 
 
@@ -35,9 +36,9 @@ class Adapter:
     Attributes:
         path: The layer's path.
         layer: The layer.
-        a: The matrix that begins with random values.
-        b: The matrix that begins with zeros.
-        before: The values of `a`.
+        a: The matrix with random initial values.
+        b: The matrix that is initially zero.
+        before: The values of `a` before the restore.
     """
 
     path: str
@@ -50,14 +51,16 @@ class Adapter:
 # ---- saving ----------------------------------------------------------------------------------------------------
 
 
-def keeping(model: Any, save: Callable[..., Any], path: str, parts: Saveables | None = None) -> Callable[..., Any]:
-    """Returns what saves a model, and adds the matrices of its layers with LoRA as they are now.
+def saving_matrices(
+    model: Any, save: Callable[..., Any], path: str, parts: Saveables | None = None
+) -> Callable[..., Any]:
+    """Return a function that calls `save`, and adds the current matrices of LoRA layers to the saved file.
 
     Args:
         model: The model.
-        save: The model's own method, or what stands for it.
-        path: Where it is to save to.
-        parts: The parts of the model, where they are known.
+        save: The model's own method, or a function with the same arguments.
+        path: Where the model is saved.
+        parts: The parts of the model, if they are known.
     """
     if format_of(path, is_folder=False) not in ("keras", "weights.h5") or is_remote(path) or is_tf_keras(model):
         return save
@@ -74,7 +77,7 @@ def keeping(model: Any, save: Callable[..., Any], path: str, parts: Saveables | 
 
 
 def _values_of(layer: Any) -> Values:
-    """Returns what a save of a layer loses: of a quantized one the kernel, too, which can't be had back."""
+    """Return the values that a save of a layer loses. For a quantized layer this includes the kernel."""
     return {str(index): _value(each) for index, each in enumerate(layer.variables) if _is_lost(each, layer)}
 
 
@@ -85,7 +88,7 @@ def _is_lost(variable: Any, layer: Any) -> bool:
 def _value(variable: Any) -> "np.ndarray[Any, Any]":
     import keras
 
-    value = np.array(keras.ops.convert_to_numpy(variable))  # a copy: training goes on
+    value = np.array(keras.ops.convert_to_numpy(variable))  # a copy, because training continues
     # HDF5 has no bfloat16.
     return value if value.dtype.kind in "iub" else value.astype(np.float32, copy=False)
 
@@ -112,7 +115,7 @@ def _write(values: Mapping[str, Values], file: h5py.File) -> None:
 
 
 def adapters_of(parts: Saveables) -> list[Adapter]:
-    """Returns the layers with LoRA, as they are before a checkpoint is restored."""
+    """Return the layers with LoRA. To be called before a checkpoint is restored."""
     return list(_adapters(parts))
 
 
@@ -124,25 +127,27 @@ def _adapters(parts: Saveables) -> Iterator[Adapter]:
                 yield Adapter(path, part, by_name[name], by_name[f"{name[:-1]}b"], _value(by_name[name]))
 
 
-def put_back(adapters: Sequence[Adapter], checkpoint: Path, parts: Saveables, *, optimizer: bool) -> None:
-    """Gives layers their matrices back, after Keras has restored a checkpoint; those without any begin anew.
+def restore_matrices(adapters: Sequence[Adapter], checkpoint: Path, parts: Saveables, *, optimizer: bool) -> None:
+    """Restore the matrices of LoRA layers, after Keras has restored a checkpoint.
+
+    Layers whose matrices are not in the checkpoint get new ones.
 
     Args:
-        adapters: Those of the model.
+        adapters: The LoRA layers of the model.
         checkpoint: A `.keras` or `.weights.h5` file.
-        parts: The model's.
+        parts: The parts of the model.
         optimizer: Whether the state of optimizers was restored.
     """
-    kept = _kept_in(checkpoint, adapters) if adapters else {}
+    stored = _stored_in(checkpoint, adapters) if adapters else {}
     for each in adapters:
-        if each.path in kept:
-            _unmerge(each, kept[each.path])
-    if anew := [each for each in adapters if each.path not in kept]:
-        _begin_anew(anew, parts, optimizer=optimizer)
+        if each.path in stored:
+            _unmerge(each, stored[each.path])
+    if missing := [each for each in adapters if each.path not in stored]:
+        _reset(missing, parts, optimizer=optimizer)
 
 
-def _kept_in(checkpoint: Path, adapters: Sequence[Adapter]) -> dict[str, Values]:
-    """Returns what a checkpoint has of the layers that it fits."""
+def _stored_in(checkpoint: Path, adapters: Sequence[Adapter]) -> dict[str, Values]:
+    """Return the values in a checkpoint, by the paths of the layers that they fit."""
     if format_of(checkpoint.name, is_folder=False) == "weights.h5":
         with h5py.File(checkpoint) as file:
             return _read(file, adapters)
@@ -157,22 +162,22 @@ def _read(file: h5py.File, adapters: Sequence[Adapter]) -> dict[str, Values]:
     found = {
         name.removeprefix(f"{_GROUP}/"): item for name, item in variables(file).items() if name.startswith(_GROUP)
     }
-    kept: dict[str, Values] = {}
+    fitting: dict[str, Values] = {}
     for adapter in adapters:
         lost = {
             str(index): each for index, each in enumerate(adapter.layer.variables) if _is_lost(each, adapter.layer)
         }
         if all(_fits(each, found.get(f"{adapter.path}/{index}")) for index, each in lost.items()):
-            kept[adapter.path] = {index: found[f"{adapter.path}/{index}"][()] for index in lost}
-    return kept
+            fitting[adapter.path] = {index: found[f"{adapter.path}/{index}"][()] for index in lost}
+    return fitting
 
 
-def _fits(variable: Any, kept: h5py.Dataset | None) -> bool:
-    return kept is not None and kept.shape == tuple(variable.shape)
+def _fits(variable: Any, stored: h5py.Dataset | None) -> bool:
+    return stored is not None and stored.shape == tuple(variable.shape)
 
 
 def _unmerge(adapter: Adapter, values: Values) -> None:
-    """Puts the matrices back, and takes their product out of the kernel again."""
+    """Restore the matrices, and subtract their product from the kernel."""
     layer, merged = adapter.layer, _kernel_with_lora(adapter.layer)
     for index, value in values.items():
         layer.variables[int(index)].assign(value)
@@ -185,16 +190,16 @@ def _kernel_with_lora(layer: Any) -> "np.ndarray[Any, Any]":
     return _value(layer.embeddings if hasattr(layer, "embeddings") else layer.kernel)
 
 
-def _begin_anew(adapters: Sequence[Adapter], parts: Saveables, *, optimizer: bool) -> None:
-    """Lets layers learn again, from the predictions of the checkpoint: of their two matrices one stays zero."""
+def _reset(adapters: Sequence[Adapter], parts: Saveables, *, optimizer: bool) -> None:
+    """Initialize the matrices of layers, so that they can train. One stays zero, so predictions do not change."""
     for adapter in adapters:
         adapter.a.assign(adapter.before if adapter.before.any() else _random(adapter.a))
         if optimizer:
-            _forget_slots([adapter.a, adapter.b], parts)
+            _reset_slots([adapter.a, adapter.b], parts)
     logger.warning(
-        "The checkpoint has what LoRA has learnt merged into the kernel, and not the two matrices of %s: predictions "
-        "are those of the checkpoint, and training goes on with the first matrix as the model was built, the second "
-        "one zero, and no momentum for both.",
+        "The checkpoint has the LoRA weights merged into the kernel, without the two matrices of %s. Predictions are "
+        "those of the checkpoint. Training continues with new LoRA matrices: the first as the model was built, the "
+        "second zero, both without optimizer state.",
         ", ".join(label(adapter.path, adapter.layer.name) for adapter in adapters),
     )
 
@@ -205,14 +210,14 @@ def _random(variable: Any) -> Any:
     return keras.initializers.HeUniform()(variable.shape, dtype=variable.dtype)  # Keras's own choice
 
 
-def _forget_slots(variables: Sequence[Any], parts: Saveables) -> None:
-    """Gives the variables that optimizers keep for some of a model's the values that they begin with."""
+def _reset_slots(variables: Sequence[Any], parts: Saveables) -> None:
+    """Set the optimizers' variables that belong to some variables of the model to their initial values."""
     for _, optimizer in parts:
         if not is_optimizer(optimizer) or not optimizer.built:
             continue
         fresh = type(optimizer).from_config(optimizer.get_config())
         fresh.build(list(variables))
-        begun = {variable.name: variable for variable in fresh.variables if tuple(variable.shape)}
+        initial = {variable.name: variable for variable in fresh.variables if tuple(variable.shape)}
         for slot in optimizer.variables:
-            if slot.name in begun and slot.shape == begun[slot.name].shape:
-                slot.assign(begun[slot.name])
+            if slot.name in initial and slot.shape == initial[slot.name].shape:
+                slot.assign(initial[slot.name])

@@ -1,7 +1,7 @@
-"""Picture: the values of a Keras 3 model's variables at one moment, which Keras's own save of the model writes later.
+"""Copy the variables of a Keras 3 model, so that Keras can save them in another thread while training continues.
 
-The training thread only takes the picture. The save runs in another thread, and goes through shadows of the model's
-parts: they say what the parts say, but where a part writes its variables, these have the values of the picture.
+The training thread only copies the values. Keras's own save runs in another thread. It saves stand-ins of the model's
+parts, which behave as the parts do, but write the copied values of the variables.
 """
 
 from collections import deque
@@ -16,70 +16,70 @@ import numpy as np
 
 from wandb_ckpt.checkpoint import format_of
 from wandb_ckpt.family import is_defined_by_keras
-from wandb_ckpt.saving.background import CannotPictureError, SaverThread
+from wandb_ckpt.saving.background import CannotCopyError, SaverThread
 from wandb_ckpt.saving.saveables import Node, Saveables
 
 Values = list[Any]
-# Reads all variables now; into the memory of values that are no longer needed, where that pays.
+# Reads all variables now. The argument is a list of earlier values whose memory can be used again.
 Reader = Callable[[Values | None], Values]
-# In Keras 3.5 the public class of variables is one below the one that all are of.
+# In Keras 3.5 some variables are objects of a base class of the public class.
 _VARIABLES = tuple(base for base in keras.Variable.__mro__ if base.__module__.startswith("keras"))
 _WATCHED = (keras.Operation, keras.Metric, keras.Optimizer, keras.Loss, *_VARIABLES)
 _CONTAINERS = (list, dict, tuple, set)
 
 
-class ModelPictures:
-    """Takes the pictures of one model during its training.
+class Keras3ModelCopier:
+    """Makes the copies of one model during its training.
 
-    Made on the training thread, after the first step; what takes long is prepared in the background.
+    To be created in the training thread, after the first step. The slow preparation is done in the background.
 
     Args:
         model: A built Keras 3 model.
-        saver: The thread that prepares, and carries out the saves.
+        saver: The thread that does the preparation and the saves.
 
     Raises:
-        CannotPictureError: Saves of this model can't be made in the background.
+        CannotCopyError: This model can't be saved in the background.
     """
 
     def __init__(self, model: keras.Model, saver: SaverThread) -> None:
         self._model, self._saver = model, saver
         self._prepare()
 
-    def take(self, method: str) -> "Picture":
-        """Returns a picture of the model as it is now.
+    def copy(self, method: str) -> "Keras3ModelCopy":
+        """Return a copy of the model as it is now.
 
         Args:
-            method: The model's method that is to save it.
+            method: The model's method to save the copy with.
 
         Raises:
-            CannotPictureError: There can't be one.
+            CannotCopyError: The model can't be copied any more.
         """
-        if not self._structure.holds():
+        if not self._structure.is_unchanged():
             self._prepare()
-        # The config is read here as well, for users' code is not asked in two threads at once.
+        # The config is read here, so that the user's code never runs in two threads at the same time.
         config = _config_of(self._model) if method == "save" else {}
         self._prepared.result()
-        return Picture(self._structure, self._memory, config)
+        return Keras3ModelCopy(self._structure, self._reader, config)
 
     def _prepare(self) -> None:
         self._structure = Structure(self._model)
-        self._memory = Memory(self._structure.variables)
-        self._prepared = self._saver.submit(self._memory.prepare)
+        self._reader = VariableReader(self._structure.variables)
+        self._prepared = self._saver.submit(self._reader.prepare)
 
 
-class Picture:
-    """What a model was at one moment.
+class Keras3ModelCopy:
+    """A copy of a model's variables and config at one moment.
 
     Args:
         structure: The parts of the model.
-        memory: Where the values of its variables now are to be kept.
-        config: Its config, as Keras serializes it.
+        reader: Reads the current values of the variables.
+        config: The config of the model, as Keras serializes it.
     """
 
-    def __init__(self, structure: "Structure", memory: "Memory", config: Mapping[str, Any]) -> None:
-        self._structure, self._memory, self._config = structure, memory, config
-        self._frozen = {id(part): _Frozen(part) for _, part in structure.parts}
-        self._values = memory.read()
+    def __init__(self, structure: "Structure", reader: "VariableReader", config: Mapping[str, Any]) -> None:
+        self._structure, self._reader, self._config = structure, reader, config
+        self._frozen = {id(part): _FrozenPart(part) for _, part in structure.parts}
+        self._values = reader.read()
 
     @property
     def parts(self) -> Saveables:
@@ -87,19 +87,21 @@ class Picture:
         return self._structure.parts
 
     def save(self, method: str, filepath: str, *args: Any, **kwargs: Any) -> None:
-        """Saves what the model was, with the model's method of that name."""
-        model, shown = self._structure.model, _Shown(self._structure.variables, self._values)
+        """Save the copy with the model's method of that name."""
+        model, copied = self._structure.model, _CopiedValues(self._structure.variables, self._values)
         try:
-            with keras.device("cpu:0"):  # where what is computed for a save (kernels with LoRA) has room
+            with keras.device("cpu:0"):  # host memory has room for what a save computes (kernels with LoRA)
                 if method == "save" and format_of(filepath, is_folder=False) == "h5":
-                    # This format has no parts, only the model's layers and its optimizer.
-                    with shown:
+                    # This format is written from the model's layers and its optimizer, not from parts.
+                    with copied:
                         model.save(filepath, *args, **kwargs)
                 else:
-                    shadow = _Shadows(self._frozen, shown).of(self._structure.parts.root, _answers(self._config))
-                    getattr(keras.Model, method)(shadow, filepath, *args, **kwargs)
+                    stand_in = _StandIns(self._frozen, copied).of(
+                        self._structure.parts.root, _config_methods(self._config)
+                    )
+                    getattr(keras.Model, method)(stand_in, filepath, *args, **kwargs)
         finally:
-            self._memory.take_back(self._values)
+            self._reader.reuse(self._values)
 
 
 class Structure:
@@ -109,36 +111,36 @@ class Structure:
         model: A built Keras 3 model.
 
     Raises:
-        CannotPictureError: Values of variables are not all that a save of it writes.
+        CannotCopyError: A save of the model writes more than the values of variables.
     """
 
     def __init__(self, model: keras.Model) -> None:
         if reason := why_not(model):
-            raise CannotPictureError(reason)
+            raise CannotCopyError(reason)
         self.model, self.parts = model, Saveables(model)
         for _, part in self.parts:
             _check_savable(part)
         self.variables = list({id(each): each for each in self._variables()}.values())
-        self._held = self._holdings()
+        self._ids = self._current_ids()
 
-    def holds(self) -> bool:
-        """Returns whether no part and no variable has been added or replaced since."""
-        return self._holdings() == self._held
+    def is_unchanged(self) -> bool:
+        """Return whether no part and no variable has been added or replaced since."""
+        return self._current_ids() == self._ids
 
     def _variables(self) -> Iterator[Any]:
         for _, part in self.parts:
             yield from getattr(part, "variables", ())
 
-    def _holdings(self) -> list[int]:
-        # A tenth of the time of another walk. What is found here is alive, so that no other object has its id.
+    def _current_ids(self) -> list[int]:
+        # This takes a tenth of the time of `Saveables`. The objects are alive, so no other object has the same id.
         return [each for _, part in self.parts for each in _ids_in(vars(part), set())]
 
 
-class Memory:
-    """Reads the variables of a model, and owns the memory for the next pictures.
+class VariableReader:
+    """Reads the variables of a model, and owns the memory for the next copies.
 
     Args:
-        variables: All of them.
+        variables: All variables of the model.
     """
 
     def __init__(self, variables: list[Any]) -> None:
@@ -146,24 +148,24 @@ class Memory:
         self._spare: deque[Values] = deque()
 
     def prepare(self) -> None:
-        """Prepares to read, and gets the memory for the first picture, whose time would else go into that."""
+        """Prepare to read, and allocate the memory for the first copy, which is slow."""
         backend = keras.backend.backend()
         self._read = _READERS[backend](self._variables)
-        if backend in _ROOM:
-            self._spare.append(_ROOM[backend](self._variables))
+        if backend in _ALLOCATORS:
+            self._spare.append(_ALLOCATORS[backend](self._variables))
 
     def read(self) -> Values:
-        """Returns the values of the variables now."""
+        """Return the current values of the variables."""
         return self._read(self._spare.popleft() if self._spare else None)
 
-    def take_back(self, values: Values) -> None:
-        """Has the memory of a picture that is no longer needed used again."""
-        if keras.backend.backend() in _ROOM:
+    def reuse(self, values: Values) -> None:
+        """Use the memory of a copy that is no longer needed for a later one."""
+        if keras.backend.backend() in _ALLOCATORS:
             self._spare.append(values)
 
 
-class _Shown(keras.StatelessScope):  # type: ignore[misc]
-    """Shows the values of a picture in place of the variables' own, in this thread.
+class _CopiedValues(keras.StatelessScope):  # type: ignore[misc]
+    """A scope in which variables have the copied values, in the current thread.
 
     Args:
         variables: The variables.
@@ -176,16 +178,19 @@ class _Shown(keras.StatelessScope):  # type: ignore[misc]
             self.add_update(update)
 
     def get_current_value(self, variable: Any) -> Any:
-        """Returns the value in the picture."""
+        """Return the copied value."""
         value = super().get_current_value(variable)
-        if value is None:  # what it is now does not belong to the rest
-            raise RuntimeError(f"the variable {variable.path} was made after the picture of the model was taken")
-        # What Keras expects of a variable: of NumPy's arrays, in which JAX's values are kept, 3.5 writes float64.
+        if value is None:  # its current value would not belong to the others
+            raise RuntimeError(
+                f"the variable {variable.path} was created after the copy of the model: expected no new variables "
+                "during a save"
+            )
+        # A tensor, as Keras expects. Keras 3.5 writes NumPy arrays, which hold JAX's values here, as float64.
         return keras.ops.convert_to_tensor(value)
 
 
-class _Frozen:
-    """A part of a model as it was: what is done with it does not see what has been done to the part since.
+class _FrozenPart:
+    """A part of a model as it was at the time of the copy. Later changes of the part's attributes are not seen.
 
     Args:
         part: The part.
@@ -208,73 +213,73 @@ class _Frozen:
         return found.__get__(self, self.__kind) if hasattr(found, "__get__") else found
 
 
-class _Shadow:
-    """Stands in for a part of a model while Keras saves it; holds the shadows of the parts that it held.
+class _StandIn:
+    """Takes the place of a part of a model while Keras saves it. Its attributes are the stand-ins of other parts.
 
-    Not all of the save can be in a `StatelessScope`: Keras makes a reference optimizer on its way, and its variables
-    can't be made there (3.15).
+    The whole save can't run in a `StatelessScope`: Keras 3.15 creates an optimizer during a save, and variables
+    can't be created in such a scope.
 
     Args:
         part: The part.
-        frozen: The part as it was.
-        shown: Shows the picture's values.
-        answers: What it answers instead of the part, by name.
+        frozen: The part as it was at the time of the copy.
+        copied: The scope with the copied values.
+        overrides: Attributes that replace those of the part, by name.
     """
 
-    def __init__(self, part: Any, frozen: _Frozen, shown: _Shown, answers: Mapping[str, Any]) -> None:
-        self.__part, self.__frozen, self.__shown, self.__answers = part, frozen, shown, answers
-        self.__held: dict[str, Any] = {}
+    def __init__(self, part: Any, frozen: _FrozenPart, copied: _CopiedValues, overrides: Mapping[str, Any]) -> None:
+        self.__part, self.__frozen, self.__copied, self.__overrides = part, frozen, copied, overrides
+        self.__children: dict[str, Any] = {}
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:  # what isinstance asks
         return type(self.__part)
 
     def __dir__(self) -> list[str]:
-        return list(self.__held)
+        return list(self.__children)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self.__held:
-            return self.__held[name]
-        if name in self.__answers:
-            return self.__answers[name]
+        if name in self.__children:
+            return self.__children[name]
+        if name in self.__overrides:
+            return self.__overrides[name]
         value = getattr(self.__part, name)
         return self.__save if name == "save_own_variables" else value
 
-    def hold(self, name: str, shadow: Any) -> None:
-        """Holds another shadow, or a container of some, as an attribute."""
-        self.__held[name] = shadow
+    def add_child(self, name: str, stand_in: Any) -> None:
+        """Add another stand-in, or a container of stand-ins, as an attribute."""
+        self.__children[name] = stand_in
 
     def __save(self, store: Any) -> None:
-        with self.__shown:
+        with self.__copied:
             self.__frozen.save_own_variables(store)
 
 
-class _Shadows:
-    """Makes the shadows of a model's parts.
+class _StandIns:
+    """Creates the stand-ins of a model's parts.
 
     Args:
-        frozen: The parts as they were, by their ids.
-        shown: Shows the picture's values.
+        frozen: The parts as they were at the time of the copy, by their ids.
+        copied: The scope with the copied values.
     """
 
-    def __init__(self, frozen: Mapping[int, _Frozen], shown: _Shown) -> None:
-        self._frozen, self._shown = frozen, shown
-        self._made: dict[int, _Shadow] = {}
+    def __init__(self, frozen: Mapping[int, _FrozenPart], copied: _CopiedValues) -> None:
+        self._frozen, self._copied = frozen, copied
+        self._created: dict[int, _StandIn] = {}
 
-    def of(self, node: Node, answers: Mapping[str, Any] = MappingProxyType({})) -> Any:
-        """Returns the shadow of a part, or the container of those of the parts in a container."""
+    def of(self, node: Node, overrides: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Return the stand-in of a part, or for a container a container of stand-ins."""
         if node.part is None:
             return node.container(self.of(each) for each in node.children.values())
         key = id(node.part)
-        if key not in self._made:
-            self._made[key] = _Shadow(node.part, self._frozen[key], self._shown, answers)
+        if key not in self._created:
+            self._created[key] = _StandIn(node.part, self._frozen[key], self._copied, overrides)
             for name, child in node.children.items():
-                self._made[key].hold(name, self.of(child))
-        return self._made[key]
+                self._created[key].add_child(name, self.of(child))
+        return self._created[key]
 
 
 def _config_of(model: keras.Model) -> dict[str, Any]:
-    # No public function says which objects the model has in several places, as its own save does.
+    # `model.save` notes which objects the model uses in several places. No public function does this.
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
     with ObjectSharingScope():
@@ -282,8 +287,8 @@ def _config_of(model: keras.Model) -> dict[str, Any]:
     return config
 
 
-def _answers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a model's methods answer from which Keras makes its config."""
+def _config_methods(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return replacements of the methods from which Keras builds a model's config; they return the copied config."""
     keys = {"get_config": "config", "get_build_config": "build_config", "get_compile_config": "compile_config"}
     return {name: partial(config.get, key) for name, key in keys.items()}
 
@@ -298,45 +303,45 @@ def _ids_in(values: Any, seen: set[int]) -> Iterator[int]:
 
 
 def why_not(model: keras.Model) -> str | None:
-    """Returns why saves of this model can't be made in the background at all, as far as a quick look tells."""
+    """Return why this model can't be saved in the background, or `None` if no quick check speaks against it."""
     backend = keras.backend.backend()
     if backend not in _READERS:
         return f"the {backend} backend is not one of {', '.join(_READERS)}"
     for name in ("save", "save_weights"):
         if getattr(type(model), name) is not getattr(keras.Model, name) or name in vars(model):
-            return f"{type(model).__name__} has a {name}() of its own"
+            return f"{type(model).__name__} has its own {name}() method"
     if keras.distribution.distribution() is not None:
-        return "its variables are spread over devices by keras.distribution"
+        return "keras.distribution distributes its variables over several devices"
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is not None and strategy.num_replicas_in_sync > 1:
-        return "its variables are mirrored by a tf.distribute strategy"
+        return "a tf.distribute strategy mirrors its variables"
     return None
 
 
 def _check_savable(part: Any) -> None:
     name = type(part).__name__
     if hasattr(part, "save_assets"):
-        raise CannotPictureError(f"{name} saves files of its own")
+        raise CannotCopyError(f"{name} saves its own files")
     save_own = getattr(part, "save_own_variables", keras.Layer.save_own_variables)
     if isinstance(part, keras.layers.TorchModuleWrapper) or not is_defined_by_keras(save_own):
-        raise CannotPictureError(f"{name} saves its variables in a way of its own")
+        raise CannotCopyError(f"{name} saves its variables with its own method")
 
 
 def _tensorflow_reader(variables: list[Any]) -> Reader:
-    """References: TensorFlow copies a buffer that is still referenced before it writes to it."""
+    """Return a reader that takes references. TensorFlow copies a referenced buffer before it writes to it."""
     import tensorflow as tf
 
     @tf.function(autograph=False, jit_compile=False)  # type: ignore[untyped-decorator]
     def read() -> Values:
-        with tf.device("CPU"):  # from a GPU this is a copy into the host's memory, which has room for it
+        with tf.device("CPU"):  # values on a GPU are copied to host memory, which has room for them
             return [tf.identity(variable.value) for variable in variables]
 
-    reading = read.get_concrete_function()  # a tenth of the time of as many single reads
-    return lambda _: list(reading())
+    read_all = read.get_concrete_function()  # takes a tenth of the time of single reads
+    return lambda _: list(read_all())
 
 
 def _jax_reader(variables: list[Any]) -> Reader:
-    """Copies: `fit` gives JAX its buffers to write the next values into."""
+    """Return a reader that copies. `fit` donates its buffers to JAX, which writes the next values into them."""
 
     def read(into: Values | None) -> Values:
         values = [variable.value for variable in variables]
@@ -350,16 +355,16 @@ def _jax_reader(variables: list[Any]) -> Reader:
     return read
 
 
-def _jax_room(variables: list[Any]) -> Values:
-    # Not from their values, which JAX has elsewhere while the model trains.
-    room = [np.empty(tuple(variable.shape), variable.dtype) for variable in variables]
-    for each in room:
-        each.fill(0)  # which is when the memory is got
-    return room
+def _allocate_for_jax(variables: list[Any]) -> Values:
+    # From shapes: while the model trains, the variables themselves have no values in JAX.
+    arrays = [np.empty(tuple(variable.shape), variable.dtype) for variable in variables]
+    for array in arrays:
+        array.fill(0)  # the system allocates memory at the first write
+    return arrays
 
 
 def _torch_reader(variables: list[Any]) -> Reader:
-    """Copies: torch's optimizers write in place."""
+    """Return a reader that copies. torch's optimizers write in place."""
     import torch
 
     def read(into: Values | None) -> Values:
@@ -372,14 +377,14 @@ def _torch_reader(variables: list[Any]) -> Reader:
     return read
 
 
-def _torch_room(variables: list[Any]) -> Values:
+def _allocate_for_torch(variables: list[Any]) -> Values:
     import torch
 
     return [torch.zeros_like(variable.value.detach(), device="cpu") for variable in variables]
 
 
-# Copies into memory that is there already cost a fraction of what new memory does.
-_ROOM: dict[str, Callable[[list[Any]], Values]] = {"jax": _jax_room, "torch": _torch_room}
+# Copying into allocated memory takes a fraction of the time of copying into new memory.
+_ALLOCATORS: dict[str, Callable[[list[Any]], Values]] = {"jax": _allocate_for_jax, "torch": _allocate_for_torch}
 _READERS: dict[str, Callable[[list[Any]], Reader]] = {
     "tensorflow": _tensorflow_reader,
     "jax": _jax_reader,

@@ -1,4 +1,4 @@
-"""The parts of a model that Keras's saver goes through, by the paths that it gives them in a file."""
+"""Saveables: the parts of a model that Keras saves, with their paths in the file."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from wandb_ckpt.family import is_optimizer, is_tf_keras
 logger = logging.getLogger("wandb_ckpt")
 
 _CONTAINERS = (list, dict, tuple, set)
-# Further views of what tf_keras finds by other attributes, and what warns when it is read.
+# Attributes that give what tf_keras finds under other names, or that warn when they are read.
 _LEGACY_SKIPPED = {
     "_input_layers",
     "_layer_checkpoint_dependencies",
@@ -28,13 +28,13 @@ _LEGACY_SKIPPED = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A part of the model, or a container of parts, with what is below it by name.
+    """A part of the model, or a container of parts, with its children by name.
 
     Attributes:
-        path: Where it is in a file.
+        path: The path in a file.
         part: The part; `None` for a container.
-        container: What kind of container it is: Keras 3.15 saves nothing in a set, earlier ones do.
-        children: What is below it.
+        container: The type of the container. Keras 3.15 does not save the parts in a set, earlier versions do.
+        children: The parts and containers below it.
     """
 
     path: str
@@ -44,16 +44,16 @@ class Node:
 
 
 class Saveables:
-    """Every layer, optimizer, metric and loss that a save of a model goes through.
+    """All layers, optimizers, metrics and losses that Keras saves with a model.
 
-    Keras has no public way to list them. This follows `saving_lib.py` of Keras 3.15 and of tf_keras 2.21, which name
-    a part by the attributes that lead to it.
+    Keras has no public function that lists them. This class follows `saving_lib.py` of Keras 3.15 and of tf_keras
+    2.21, which name a part by the attributes that lead to it.
 
     Args:
         model: A model of Keras 3 or of tf_keras.
 
     Attributes:
-        root: The model, with all that is below it.
+        root: The node of the model itself.
     """
 
     def __init__(self, model: Any) -> None:
@@ -63,15 +63,15 @@ class Saveables:
         self.root = self._node(model, "")
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Yields every part once, with the path under which it is saved; parents before what they hold."""
+        """Yield every part once, with the path under which it is saved; parents before their children."""
         for node in self._nodes.values():
             yield node.path, node.part
 
     def at(self, path: str) -> Any:
-        """Returns the part that has a path in a file, or `None`.
+        """Return the part with this path in a file, or `None`.
 
         Args:
-            path: Such as `layers/dense_1`. The empty path is the model's own.
+            path: For example `layers/dense_1`. The empty path is that of the model.
         """
         node: Node | None = self.root
         for name in filter(None, path.split("/")):
@@ -86,7 +86,7 @@ class Saveables:
             try:
                 value = getattr(part, name)
             except Exception:
-                # A property that has no value yet: Keras passes it over, too.
+                # A property without a value yet: Keras skips it, too.
                 logger.debug("%s has no %s", part, name, exc_info=True)
             else:
                 self._add(node, name, value, set())
@@ -104,7 +104,7 @@ class Saveables:
         node, used = Node(path, container=set if isinstance(values, set) else list), dict[str, int]()
         for value in list(values.values() if isinstance(values, Mapping) else values):
             is_part = isinstance(value, self._kinds)
-            if self._is_legacy and (not is_part or id(value) in self._nodes):  # tf_keras passes these over
+            if self._is_legacy and (not is_part or id(value) in self._nodes):  # tf_keras skips these
                 continue
             name = self._name_of(value) if is_part else "container"
             if is_part or isinstance(value, _CONTAINERS):
@@ -118,7 +118,7 @@ class Saveables:
 
 
 def label(path: str, name: Any) -> str:
-    """Returns what to call a part in a message: its own name, and where it is.
+    """Return the words for a part in a message: its name and its path.
 
     >>> label("layers/dense", "dense"), label("layers/string_lookup", "words"), label("", "gan")
     ("'dense' (layers/dense)", "'words' (layers/string_lookup)", "'gan'")
@@ -134,12 +134,12 @@ def _kinds(is_legacy: bool) -> tuple[type, ...]:
 
 
 def _attributes(part: Any, is_legacy: bool) -> Iterator[str]:
-    """Yields the names of the attributes that Keras's saver looks at, in its order."""
+    """Yield the names of the attributes that Keras's saver reads, in its order."""
     names = [name for name in dir(part) if not name.startswith("__")]
     if is_legacy:
         yield from sorted((n for n in names if n not in _LEGACY_SKIPPED and not n.startswith("_self_")), reverse=True)
         return
-    if type(part).__name__ == "CompileMetrics":  # Keras saves none of what it holds
+    if type(part).__name__ == "CompileMetrics":  # Keras saves none of its parts
         return
     kind = _kind_of(part)
     skipped = _skipped(kind)
@@ -152,7 +152,7 @@ def _attributes(part: Any, is_legacy: bool) -> Iterator[str]:
 
 
 def _kind_of(part: Any) -> str:
-    """Returns Keras 3's word for what a part is."""
+    """Return the kind of a part, as Keras 3 names it."""
     import keras
 
     names = {base.__name__ for base in type(part).__mro__}
@@ -166,7 +166,7 @@ def _kind_of(part: Any) -> str:
 
 @cache
 def _skipped(kind: str) -> frozenset[str]:
-    """Returns the attributes that are Keras's own: those of an object of the bare class."""
+    """Return the names of Keras's own attributes: those of an object of the base class."""
     import keras
 
     bare: dict[str, Any] = {
@@ -176,7 +176,7 @@ def _skipped(kind: str) -> frozenset[str]:
         "Loss": keras.losses.Loss,
     }
     more = {"Functional": {"operations", "_operations"}, "Sequential": {"_functional"}}
-    # TensorFlow's own view of what is found anyway.
+    # The last one is TensorFlow's: its values are found under other names.
     return (
         frozenset(dir(bare.get(kind, keras.Layer)()))
         | more.get(kind, set())
@@ -185,7 +185,7 @@ def _skipped(kind: str) -> frozenset[str]:
 
 
 def _snake_case(name: str) -> str:
-    """Returns the name of a class as Keras has it in a file.
+    """Return the name of a class as Keras writes it in a file.
 
     >>> _snake_case("BatchNormalization"), _snake_case("Conv2D"), _snake_case("LSTM")
     ('batch_normalization', 'conv2d', 'lstm')

@@ -1,4 +1,4 @@
-"""The states of a model's seed generators (dropout, noise, augmentation), which Keras 3.15 saves in no format."""
+"""The states of a model's seed generators (dropout, noise, augmentation). Keras 3.15 saves them in no format."""
 
 import logging
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ import numpy as np
 
 logger = logging.getLogger("wandb_ckpt")
 
-# What keras.random.SeedGenerator calls its only variable; legacy tf_keras has none.
+# The name of the only variable of keras.random.SeedGenerator; legacy tf_keras has no such class.
 _NAME = "seed_generator_state"
 
 
 def states_of(model: Any) -> tuple[tuple[int, ...], ...]:
-    """Returns the state of each seed generator in a model, in the order of the model's variables."""
+    """Return the state of each seed generator in a model, in the order of the model's variables."""
     return tuple(tuple(int(number) for number in np.ravel(state.numpy())) for state in _states(model))
 
 
-def put_back(model: Any, states: Sequence[Sequence[int]]) -> None:
-    """Gives a model's seed generators the states that `states_of` returned."""
+def restore_states(model: Any, states: Sequence[Sequence[int]]) -> None:
+    """Set the states of a model's seed generators to those that `states_of` returned."""
     variables = _states(model)
     if len(variables) != len(states):
         logger.warning(
-            "The checkpoint has the states of %d seed generators, and the model has %d generators: dropout and noise "
-            "will not be what they would have been.",
+            "The checkpoint has the states of %d seed generators, but the model has %d generators. The states were "
+            "not restored, so dropout and noise will differ from those of an uninterrupted training.",
             len(states),
             len(variables),
         )

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import wandb
 
-from wandb_ckpt.threads import carry_out, start
+from wandb_ckpt.threads import run_into, start
 from wandb_ckpt.wandb_api.errors import UnreachableError, message_of
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def ask(question: Callable[[], T]) -> T:
     """
     answer: Future[T] = Future()
     # A daemon: the process does not wait at its end for what nobody waits for any more.
-    if not start("wandb_ckpt_ask", partial(carry_out, question, answer)):
+    if not start("wandb_ckpt_ask", partial(run_into, answer, question)):
         raise UnreachableError("no thread can be started to ask it")
     try:
         return answer.result(_ASK_TIMEOUT)
