@@ -77,11 +77,11 @@ def test_what_a_killed_process_left_is_published_later(own_server: OwnServer, tm
     assert seen_on(own_server, "p1") == []
     done = publish(own_server, "--yes", cwd=tmp_path)
     assert done.returncode == 0, done
-    assert done.stdout.endswith("run_r1_model epoch 2 is run_r1_model:v2\n"), done
+    assert done.stdout.endswith("run_r1_model epoch 2 published as run_r1_model:v2\n"), done
     assert seen_on(own_server, "p1") == [(["epoch_0"], 1.0), (["best", "epoch_1"], 0.5), (["epoch_2", "latest"], 2.0)]
     assert kept(tmp_path) == []
     again = publish(own_server, "--yes", cwd=tmp_path)
-    assert (again.returncode, again.stderr) == (0, "Nothing is pending here.\n")
+    assert (again.returncode, again.stderr) == (0, "Nothing to publish.\n")
 
 
 def test_a_copied_folder_waits_for_the_run_that_goes_on_elsewhere(own_server: OwnServer, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_snapshot_that_was_damaged_is_not_published(own_server: OwnServer, tmp
     own_server.start()
     done = publish(own_server, "--yes", cwd=tmp_path)
     assert done.returncode == 1
-    assert "epoch 0 is still pending: something else wrote to m.keras" in done.stderr, done
+    assert "epoch 0 not published: something else wrote to m.keras" in done.stderr, done
     assert [damaged.parent.parent] == kept(tmp_path)
     assert seen_on(own_server, "p1") == [(["best", "epoch_1", "latest"], 0.5)]
 
@@ -235,7 +235,7 @@ def test_a_run_that_was_deleted(own_server: OwnServer, tmp_path: Path) -> None:
     asked(own_server, "import wandb; wandb.Api().run('local/p1/r1').delete()")
     done = publish(own_server, "--yes", cwd=tmp_path)
     assert done.returncode == 1
-    assert "epoch 0 is still pending: " in done.stderr, done
+    assert "epoch 0 not published: " in done.stderr, done
     assert "local/p1/r1" in done.stderr, done
     assert len(kept(tmp_path)) == 1
 

@@ -25,46 +25,51 @@ def test_all_is_well(command: Any, server: Any, monkeypatch: pytest.MonkeyPatch,
     assert found["login"] == ("ok", f"as local at {server.url}")
     assert found["runs"][1].startswith(f"{tmp_path}: ")
     assert found["wandb"] == ("ok", __import__("wandb").__version__)
-    assert "wrong" not in {state for state, _ in found.values()}
+    assert "failed" not in {state for state, _ in found.values()}
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("installed", "state"),
     [
-        ("3.5.0", "note"),
-        ("3.12.3", "note"),
+        ("3.5.0", "warning"),
+        ("3.12.3", "warning"),
         ("3.12.4", "ok"),
-        ("3.13.2", "note"),
-        ("3.15.0", "note"),
+        ("3.13.2", "warning"),
+        ("3.15.0", "warning"),
         ("3.15.1", "ok"),
     ],
 )
 def test_a_keras_without_all_fixes_is_named(
     command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: str, state: str
 ) -> None:
-    """A Keras that lacks fixes for hostile files is a note that says why, and which ones have them."""
+    """A Keras that lacks fixes for hostile files is a warning that says why, and which ones have them."""
     metadata = tmp_path / f"keras-{installed}.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: keras\nVersion: {installed}\n")
     monkeypatch.syspath_prepend(tmp_path)
     found = findings(command("doctor"))["keras"]
-    assert (found[0], found[1].split(",")[0]) == (state, installed)
-    assert ("made to do harm" in found[1] and "3.15.1" in found[1] and "3.12.4" in found[1]) == (state == "note")
+    assert (found[0], found[1].split(" ")[0]) == (state, installed)
+    assert ("malicious" in found[1] and "3.15.1" in found[1] and "3.12.4" in found[1]) == (state == "warning")
 
 
 @pytest.mark.parametrize(
     ("arguments", "saves", "monitor", "versions"),
     [
-        ([], "every epoch, as keras: m-{epoch}.keras, with epoch filled in", "val_loss: lower is better", "epoch_3"),
+        (
+            [],
+            "every epoch, in the format keras: m-{epoch}.keras, with epoch filled in",
+            "val_loss: lower is better",
+            "epoch_3",
+        ),
         (
             ["--monitor", "val_acc", "--save-best-only", "--save-freq", "100"],
-            "every 100 batches that is the best val_acc so far, as keras",
+            "every 100 batches if val_acc is the best so far, in the format keras",
             "val_acc: higher is better",
             "epoch_3_batch_99",
         ),
         (["--monitor", "mine", "--mode", "max"], "every epoch", "mine: higher is better", "epoch_3"),
-        (["--monitor", "mine"], "every epoch", "mine: Keras asks the model's metric", "epoch_3"),
+        (["--monitor", "mine"], "every epoch", "mine: it depends on the model's metric", "epoch_3"),
     ],
 )
 def test_what_the_callback_would_do(
@@ -76,7 +81,7 @@ def test_what_the_callback_would_do(
     assert result.exit_code == 0
     assert found["saves"][1].startswith(saves)
     assert found["monitor"][1].startswith(monitor)
-    assert found["monitor"][0] == ("note" if "asks" in monitor else "ok")
+    assert found["monitor"][0] == ("warning" if "depends" in monitor else "ok")
     assert f"latest, {versions};" in found["versions"][1]
     assert found["checkpoints"][1].startswith(f"{tmp_path / 'new'}: ")
     assert list(tmp_path.iterdir()) == []
@@ -87,16 +92,16 @@ def test_a_path_that_the_callback_refuses(command: Any, filepath: str) -> None:
     """What Keras would say is said now: exit code 1."""
     result = command("doctor", "--filepath", filepath)
     assert result.exit_code == 1
-    assert findings(result)["callback"][0] == "wrong"
-    assert result.stderr.startswith("Error: callback")
+    assert findings(result)["callback"][0] == "failed"
+    assert result.stderr.startswith("Error: 1 check failed: callback.")
 
 
 def test_a_folder_that_is_a_file(command: Any, tmp_path: Path) -> None:
-    """A folder that nothing can be written to is wrong."""
+    """A folder that nothing can be written to is a failure."""
     (tmp_path / "file").touch()
     result = command("doctor", "--filepath", str(tmp_path / "file" / "m.keras"))
     assert result.exit_code == 1
-    assert findings(result)["checkpoints"][0] == "wrong"
+    assert findings(result)["checkpoints"][0] == "failed"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/shm, another file system, is Linux's")
@@ -105,7 +110,7 @@ def test_another_file_system_means_a_copy(command: Any, tmp_path: Path, monkeypa
     other = Path("/dev/shm")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     state, text = findings(command("doctor", "--filepath", str(other / "m.keras")))["space"]
-    assert state == "note"
+    assert state == "warning"
     assert "is copied" in text
 
 
@@ -126,12 +131,12 @@ def test_no_home(server: Any, name: str) -> None:
 
 
 def test_modes_are_told(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline is a note, disabled is wrong."""
+    """Offline is a warning, disabled is a failure."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert findings(command("doctor"))["mode"][0] == "note"
+    assert findings(command("doctor"))["mode"][0] == "warning"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     result = command("doctor")
-    assert (result.exit_code, findings(result)["mode"][0]) == (1, "wrong")
+    assert (result.exit_code, findings(result)["mode"][0]) == (1, "failed")
 
 
 def test_no_login_and_no_server_are_told_apart(on_terminal: Any, tmp_path: Path, port: int) -> None:

@@ -53,7 +53,7 @@ def test_the_newest_and_the_best_stay(command: Any, model: str, tmp_path: Path) 
     assert command("get", f"{model}:best", "--root", str(tmp_path)).exit_code == 0
     assert (tmp_path / "m-4.keras").read_bytes() == Path("m-4.keras").read_bytes()
     again = command("prune", model, "--keep-last", "2", "--keep-best", "2")
-    assert (again.exit_code, again.stderr) == (0, "Nothing goes.\n")
+    assert (again.exit_code, again.stderr) == (0, "Nothing to delete.\n")
 
 
 def test_a_dry_run_says_all_and_deletes_nothing(command: Any, model: str) -> None:
@@ -61,12 +61,12 @@ def test_a_dry_run_says_all_and_deletes_nothing(command: Any, model: str) -> Non
     result = command("prune", model, "--keep-best", "2", "--dry-run")
     assert result.exit_code == 0
     assert what(result.output) == {
-        "v5": "stays: alias 'latest'",
-        "v4": "goes",
-        "v3": "stays: best 2, alias 'best'",
-        "v2": "goes",
-        "v1": "stays: best 2",
-        "v0": "goes",
+        "v5": "keep: alias 'latest'",
+        "v4": "delete",
+        "v3": "keep: best 2, alias 'best'",
+        "v2": "delete",
+        "v1": "keep: best 2",
+        "v0": "delete",
     }
     assert result.stderr.startswith("3 versions (")
     assert len(versions(model)) == 6
@@ -75,7 +75,7 @@ def test_a_dry_run_says_all_and_deletes_nothing(command: Any, model: str) -> Non
 def test_the_mode_can_be_given(command: Any, model: str) -> None:
     """Which values are better is what the newest version says, or what the user says."""
     result = command("prune", model, "--keep-best", "1", "--mode", "max", "--dry-run")
-    assert what(result.output)["v0"] == "stays: best 1"
+    assert what(result.output)["v0"] == "keep: best 1"
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
@@ -103,13 +103,13 @@ def test_what_somebody_holds_stays(command: Any, model: str, start_run: Callable
     result = command("prune", model, "--keep-last", "0", "--yes")
     assert result.exit_code == 0
     assert what(result.output) == {
-        "v6": "stays: alias 'latest', of another run",
-        "v5": "goes",
-        "v4": "goes",
-        "v3": "stays: alias 'best'",
-        "v2": "stays: linked",
-        "v1": "goes",
-        "v0": "stays: alias 'prod'",
+        "v6": "keep: alias 'latest', logged by another run",
+        "v5": "delete",
+        "v4": "delete",
+        "v3": "keep: alias 'best'",
+        "v2": "keep: linked",
+        "v1": "delete",
+        "v0": "keep: alias 'prod'",
     }
     assert versions(model) == ["v0", "v2", "v3", "v6"]
     (link,) = json.loads(command("ls", f"{project}/shelf", "--json").output)
@@ -123,7 +123,8 @@ def test_a_name_of_the_users_belongs_to_the_run_that_logged_last(command: Any, s
             callback = WandbModelCheckpoint("m.keras", artifact_name="digits-cnn")
             fit(keras, [logs_of(keras, [3.0, 1.0, 2.0]), callback], epochs=3)
     result = command("prune", f"{run.project}/digits-cnn", "--keep-last", "1", "--yes")
-    assert {number for number, word in what(result.output).items() if "of another run" in word} == {"v0", "v1", "v2"}
+    others = {number for number, word in what(result.output).items() if "logged by another run" in word}
+    assert others == {"v0", "v1", "v2"}
     assert set(versions(f"{run.project}/digits-cnn")) >= {"v0", "v1", "v2", "v5"}
     assert "v3" not in versions(f"{run.project}/digits-cnn")
 
@@ -133,8 +134,9 @@ def test_what_is_taken_while_the_user_thinks_stays(model: str) -> None:
     plan = pruning.plan(model, newest=1)
     named(f"{model}:v1", "prod")
     wandb.Api().artifact(f"{model}:v2").delete(delete_aliases=True)
-    done = {deletion.version.version: deletion.reason for deletion in pruning.carry_out(plan)}
-    assert done == {"v0": "", "v1": "it is kept meanwhile: alias 'prod'", "v2": "it was gone already", "v4": ""}
+    done = {deletion.version.version: deletion.reason for deletion in pruning.delete_versions(plan)}
+    taken = {"v1": "there is a new reason to keep it: alias 'prod'", "v2": "somebody else has deleted it"}
+    assert done == {"v0": "", **taken, "v4": ""}
     assert versions(model) == ["v1", "v3", "v5"]
 
 
@@ -144,7 +146,7 @@ def test_links_are_not_pruned(command: Any, model: str, start_run: Callable[...,
         run.link_artifact(wandb.Api().artifact(f"{model}:v2"), "shelf")
     result = command("prune", f"{run.project}/shelf", "--keep-last", "0", "--yes")
     assert result.exit_code == 1
-    assert "has links, no versions of its own" in result.output
+    assert "has only links to versions of other models" in result.output
 
 
 def test_usage(command: Any, trained: Trained) -> None:
@@ -170,4 +172,4 @@ def test_on_a_terminal_it_asks(on_terminal: Any, trained: Trained) -> None:
     """The table and the amount fit on a terminal."""
     shown = on_terminal("prune", trained.path, "--keep-last", "1", "--dry-run")
     assert shown.exit_code == 0
-    assert "goes" in shown.output
+    assert "delete" in shown.output

@@ -23,7 +23,7 @@ def serving(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
         lines = ""
         for line in iter(process.stdout.readline, ""):
             lines += line
-            if line.startswith("Pages at"):
+            if line.startswith("Pages: "):
                 break
         try:
             yield process, lines

@@ -26,7 +26,7 @@ def test_everything_about_a_version(command: Any, trained: Trained) -> None:
     assert seen["version"] == f"{trained.entity}/{trained.path}:v1"
     assert seen["aliases"] == "best epoch_1"
     assert seen["monitored"] == "val_loss = 0.5, the best so far"
-    assert seen["moment"] == "epoch 1, step 8"
+    assert seen["epoch"] == "1, step 8"
     assert seen["logged by"] == f"{trained.entity}/{trained.project}/{trained.name.split('_')[1]}"
     assert seen["log val_loss"] == "0.5"
     assert seen["metadata data.rows"] == "64"

@@ -1,1 +1,1 @@
-"""What lies on W&B, for the command line: lists, comparisons, curves, and what a deletion would delete."""
+"""Read what is on W&B, for the command line: lists, comparisons, plots, and the versions to delete."""

@@ -1,4 +1,4 @@
-"""What differs between two versions: metadata, files, and the weights of which layers."""
+"""Compare two versions: metadata, files and the weights of each layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from wandb_ckpt.wandb_api.refs import find
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One name that has another value, or that only one side has (`None` on the other)."""
+    """A name whose values differ in two versions. The value is `None` in a version that does not have the name."""
 
     name: str
     old: Any
@@ -26,15 +26,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What differs between two versions.
+    """The differences between two versions.
 
     Attributes:
         old: The first version.
         new: The second version.
-        metadata: Metadata that differs, nested names written with a dot.
-        files: Files that differ: `File` records.
-        layers: What became of each layer; empty when that was not looked at.
-        why_no_layers: Why not.
+        metadata: Metadata that differs. Nested names are written with a dot.
+        files: Files that differ, as `File` records.
+        layers: The difference of each layer; empty if the weights were not compared.
+        why_no_layers: Why the weights were not compared.
     """
 
     old: Version
@@ -49,11 +49,15 @@ class Difference:
 
 
 def compare(old_ref: str, new_ref: str) -> Difference:
-    """Return what differs between the versions that two refs name. Downloads them only if their files differ.
+    """Return the differences between two versions. They are downloaded only if their files differ.
+
+    Args:
+        old_ref: The ref of the first version.
+        new_ref: The ref of the second version.
 
     Raises:
         RestoreError: A file is damaged, or unsafe to read.
-        Exception: What `wandb_ckpt.download` raises.
+        Exception: All errors of `wandb_ckpt.download`.
     """
     artifacts = find(old_ref), find(new_ref)
     old, new = map(version_of, artifacts)
@@ -79,13 +83,13 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 def _layers(*sides: tuple[Version, Mapping[str, File]]) -> tuple[tuple[LayerChange, ...], str]:
     for version, files in sides:
         if format_of(checkpoint_name(files), is_folder=False) not in FORMATS:
-            return (), f"{version.ref} is no .keras, .weights.h5 or .h5 file: only such are compared layer by layer"
+            return (), f"not compared, because {version.ref} is not a .keras, .weights.h5 or .h5 file"
     with TemporaryDirectory(prefix="wandb_ckpt-diff-") as folder:
         fetched = [fetch(version.ref, Path(folder) / side) for side, (version, _) in zip("ab", sides, strict=True)]
         for each in fetched:
             form = format_of(each.path.name, is_folder=False)
             if not has_signature(each.path, form):
-                return (), f"the files can't be read as Keras saves them: {each.ref} is no {form} file"
+                return (), f"not compared, because {each.ref} is not a valid {form} file"
             check(each.path, form, each.ref)
         return _compare_files(*(each.path for each in fetched)), ""
 

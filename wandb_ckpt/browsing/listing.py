@@ -1,4 +1,4 @@
-"""What there is on W&B: projects, models and their versions, as frozen records."""
+"""List what is on W&B: projects, models and their versions, as immutable records."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ _TYPE = "model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """One project."""
+    """A project."""
 
     entity: str
     name: str
@@ -29,19 +29,19 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One committed version of a model.
+    """A committed version of a model.
 
     Attributes:
-        entity: Who has the project.
-        project: The project that the collection is in.
-        name: The collection's name.
-        version: `v3`.
+        entity: The owner of the project.
+        project: The project of the collection.
+        name: The name of the collection.
+        version: For example `v3`.
         aliases: Its aliases in this collection, without the version itself.
-        metadata: Its metadata, as W&B keeps it.
-        size: Of all its files, in bytes.
-        digest: Of its manifest: equal ones have equal files.
-        created_at: ISO 8601.
-        is_link: Whether the collection has only a link to it, as a registry does.
+        metadata: Its metadata in W&B.
+        size: The size of all its files in bytes.
+        digest: The digest of its manifest. Versions with the same digest have the same files.
+        created_at: The time when it was created, ISO 8601.
+        is_link: Whether the collection has only a link to the version, as in a registry.
     """
 
     entity: str
@@ -57,7 +57,7 @@ class Version:
 
     @property
     def ref(self) -> str:
-        """The version in full: `entity/project/name:v3`."""
+        """The full name of the version: `entity/project/name:v3`."""
         return f"{self.entity}/{self.project}/{self.name}:{self.version}"
 
     @property
@@ -67,20 +67,20 @@ class Version:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The facts of the checkpoint, as far as the metadata has them."""
+        """The facts about the checkpoint that the metadata has."""
         file, form = self.metadata.get("file"), self.metadata.get("format")
         return Checkpoint.from_metadata(self.metadata, path=str(file or ""), format=str(form or ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One collection of versions.
+    """A collection of versions.
 
     Attributes:
-        entity: Who has the project.
+        entity: The owner of the project.
         project: The project.
-        name: The collection's name.
-        versions: Newest first.
+        name: The name of the collection.
+        versions: Its versions, newest first.
     """
 
     entity: str
@@ -89,15 +89,15 @@ class Model:
     versions: tuple[Version, ...]
 
     @property
-    def foremost(self) -> Version | None:
-        """The version that is `best`; else the newest, if there is any."""
+    def best_or_newest(self) -> Version | None:
+        """The version with the alias `best`, else the newest one; `None` if there are no versions."""
         best = [version for version in self.versions if "best" in version.aliases]
         return next(iter(best or self.versions), None)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a version, by its manifest."""
+    """A file in the manifest of a version."""
 
     name: str
     size: int
@@ -106,15 +106,15 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """Everything about one version.
+    """All facts about one version.
 
     Attributes:
-        version: What a list of versions has of it.
+        version: The version, as in a list of versions.
         files: Its files.
-        run: The run that logged it, `entity/project/id`; `None` when it is not known any more.
-        links: Where it is linked to, `entity/project/collection:v0` each.
-        description: Markdown.
-        url: Its page.
+        run: The run that logged it, as `entity/project/id`; `None` if it is not known any more.
+        links: The collections that it is linked into, each as `entity/project/collection:v0`.
+        description: Its description in Markdown.
+        url: The address of its W&B page.
     """
 
     version: Version
@@ -127,22 +127,22 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is below a path: projects, models or versions."""
+    """The projects, models or versions below a path."""
 
     level: Literal["projects", "models", "versions"]
     items: tuple[Project, ...] | tuple[Model, ...] | tuple[Version, ...]
 
 
 def browse(path: str) -> Listing:
-    """Returns what is below a path.
+    """Return the projects, models or versions below a path.
 
     Args:
         path: Empty or `entity/` for projects; `project` or `entity/project` for models; `project/name` or
-            `entity/project/name` for versions. Two parts are first taken for `project/name`.
+            `entity/project/name` for versions. A path with two parts is tried as `project/name` first.
 
     Raises:
-        ArgumentError: It is no path.
-        CheckpointNotFoundError: There is nothing of that name.
+        ArgumentError: `path` is not a path.
+        CheckpointNotFoundError: There is no project or model with this name.
     """
     if not path or path.endswith("/"):
         return Listing("projects", list_projects(path[:-1] or None))
@@ -158,16 +158,19 @@ def browse(path: str) -> Listing:
         return Listing("models", list_models(path))
     except CheckpointNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"There is neither a model nor a project {path!r}, or no access to it: expected 'project', "
-            "'entity/project', 'project/name' or 'entity/project/name'. `wandb-ckpt ls` lists your projects."
+            f"There is no model or project {path!r}, or you have no access to it: expected 'project', "
+            "'entity/project', 'project/name' or 'entity/project/name'. To list your projects, run `wandb-ckpt ls`."
         ) from error
 
 
 def list_projects(entity: str | None = None) -> tuple[Project, ...]:
-    """Returns the projects of an entity, by default one's own.
+    """Return the projects of an entity, newest first.
+
+    Args:
+        entity: The entity. Defaults to that of the user.
 
     Raises:
-        Exception: What wandb raises, as for the others here.
+        Exception: All errors of wandb, as in the other functions of this module.
     """
     found = api_for(None).projects(entity)
     return tuple(
@@ -177,19 +180,20 @@ def list_projects(entity: str | None = None) -> tuple[Project, ...]:
 
 
 def list_models(project: str) -> tuple[Model, ...]:
-    """Returns the models of a project, `[entity/]project`, the newest first, each with its versions.
+    """Return the models of a project, `[entity/]project`, newest first, each with its versions.
 
     Raises:
+        ArgumentError: `project` is not a path.
         CheckpointNotFoundError: There is no such project.
     """
     _check_path(project, most=2)
     api = api_for(None)
     try:
         types = {each.name for each in api.artifact_types(project)}
-    except ValueError as error:  # wandb says that it can't parse the answer, which has no project (0.31)
+    except ValueError as error:  # wandb 0.31 can't parse an answer without a project
         raise CheckpointNotFoundError(
-            f"There is no project {project!r}, or no access to it: expected 'project' or 'entity/project'. "
-            "`wandb-ckpt ls` lists your own."
+            f"There is no project {project!r}, or you have no access to it: expected 'project' or 'entity/project'. "
+            "To list your projects, run `wandb-ckpt ls`."
         ) from error
     collections = api.artifact_collections(project, _TYPE) if _TYPE in types else ()
     return tuple(
@@ -199,38 +203,38 @@ def list_models(project: str) -> tuple[Model, ...]:
 
 
 def list_versions(path: str) -> tuple[Version, ...]:
-    """Returns the versions of a model, newest first.
+    """Return the versions of a model, newest first.
 
     Raises:
-        ArgumentError: `path` is no path.
+        ArgumentError: `path` is not a path.
         CheckpointNotFoundError: There is no such model.
     """
     return tuple(map(version_of, list_artifacts(path)))
 
 
 def list_artifacts(path: str) -> "tuple[Artifact, ...]":
-    """Returns the versions of a model, `[[entity/]project/]name`, newest first, as wandb has them.
+    """Return the versions of a model, `[[entity/]project/]name`, newest first, as wandb's artifacts.
 
     Raises:
-        ArgumentError: `path` is no path.
+        ArgumentError: `path` is not a path.
         CheckpointNotFoundError: There is no such model.
     """
     _check_path(path, most=3)
     api = api_for(None)
     if not api.artifact_collection_exists(path, _TYPE):
         raise CheckpointNotFoundError(
-            f"There is no model {path!r}, or no access to it: expected 'project/name' or 'entity/project/name'. "
-            "`wandb-ckpt ls PROJECT` lists a project's."
+            f"There is no model {path!r}, or you have no access to it: expected 'project/name' or "
+            "'entity/project/name'. To list the models of a project, run `wandb-ckpt ls PROJECT`."
         )
-    # By the collection's own names: of a path that is spelt otherwise wandb would drop the aliases (0.31).
+    # The collection gives its full name. With a shorter path, wandb 0.31 returns no aliases.
     return _newest_first(api.artifact_collection(_TYPE, path).artifacts())
 
 
-def look_up(ref: str) -> Details:
-    """Returns everything about the version that a ref names.
+def details_of(ref: str) -> Details:
+    """Return all facts about the version that a ref names.
 
     Raises:
-        ArgumentError: It is no ref.
+        ArgumentError: `ref` is not a ref.
         CheckpointNotFoundError: There is no such version.
     """
     artifact = find(ref)
@@ -245,13 +249,13 @@ def look_up(ref: str) -> Details:
 
 
 def files_of(artifact: "Artifact") -> tuple[File, ...]:
-    """Returns the files of a version, by their names."""
+    """Return the files of a version, sorted by name."""
     entries = sorted(artifact.manifest.entries.items())
     return tuple(File(name, entry.size or 0, str(entry.digest)) for name, entry in entries)
 
 
 def flattened(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns metadata with its first level of nesting written with a dot.
+    """Return metadata with the names of its first nested level written with a dot.
 
     >>> flattened({"epoch": 3, "logs": {"loss": 0.5}, "note": {}})
     {'epoch': 3, 'logs.loss': 0.5, 'note': {}}
@@ -264,7 +268,7 @@ def flattened(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def version_of(artifact: "Artifact") -> Version:
-    """Returns the record of one of wandb's artifacts that is committed."""
+    """Return the record of a committed artifact."""
     return Version(
         entity=artifact.entity,
         project=artifact.project,
@@ -288,13 +292,13 @@ def _newest_first(artifacts: "Iterable[Artifact]") -> "tuple[Artifact, ...]":
 
 
 def _version_in(artifact: "Artifact") -> str:
-    """Returns the version in the artifact's own collection; in lists wandb gives a link its source's (0.31)."""
-    behind = artifact.name.partition(":")[2]
-    return behind if re.fullmatch(r"v\d+", behind) else artifact.version
+    """Return the version in the artifact's own collection. In lists, wandb 0.31 gives that of a link's source."""
+    version = artifact.name.partition(":")[2]
+    return version if re.fullmatch(r"v\d+", version) else artifact.version
 
 
 def _check_path(path: str, most: int) -> None:
     parts = path.split("/")
     if len(parts) > most or not all(parts) or ":" in path:
         expected = "'project' or 'entity/project'" if most == 2 else "'project/name' or 'entity/project/name'"
-        raise ArgumentError(f"{path!r} is no such path: expected {expected}, without a version.")
+        raise ArgumentError(f"{path!r} is not a valid path: expected {expected}, without a version.")

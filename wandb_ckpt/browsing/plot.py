@@ -1,4 +1,4 @@
-"""Curves of a monitored value: as lines of text for a terminal, and as a PNG file. Pure but for the file."""
+"""Plot a monitored value: as text for a terminal, or as a PNG file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wandb_ckpt.errors import ArgumentError
 
-# plotext would draw this, too, but the functions of its version 5 are gone in 6, and it is 3 MB for 40 lines.
-# The dots of a braille character, by column and row, as bits behind U+2800.
+# plotext could draw this, too. But version 6 removed the functions of version 5, and it is 3 MB for 40 lines of code.
+# The dots of a braille character, by column and row, as bits to add to U+2800.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
@@ -16,9 +16,9 @@ class Curve:
     """The values of one monitored quantity.
 
     Attributes:
-        name: The quantity.
-        points: Version number and value, in the order of the versions; at least one.
-        best: The number of the version that is best, if any.
+        name: The name of the quantity.
+        points: Version numbers and values, in the order of the versions; at least one.
+        best: The number of the best version, or `None`.
     """
 
     name: str
@@ -27,13 +27,13 @@ class Curve:
 
 
 def draw(curve: Curve, width: int, height: int, *, braille: bool = True) -> list[str]:
-    """Returns a curve as lines of text: the values at the left, the versions below.
+    """Return a curve as lines of text, with the values on the left and the versions below.
 
     Args:
-        curve: What to draw.
-        width: Characters of a line, labels included.
-        height: Lines, without the one below.
-        braille: Whether to draw with braille dots, eight to a character; else with asterisks.
+        curve: The curve.
+        width: Characters in a line, including the labels.
+        height: Number of lines, without the versions below.
+        braille: Whether to draw with braille characters, which have eight dots each, or with asterisks.
 
     >>> print("\\n".join(draw(Curve("loss", ((0, 2.0), (1, 1.0))), 12, 3, braille=False)))
     2 ┤***
@@ -52,12 +52,12 @@ def draw(curve: Curve, width: int, height: int, *, braille: bool = True) -> list
 
 
 def write_png(curve: Curve, path: Path, title: str) -> None:
-    """Writes a curve as a PNG file.
+    """Write a curve as a PNG file.
 
     Args:
-        curve: What to draw.
-        path: The file; overwritten where there is one.
-        title: What stands above it.
+        curve: The curve.
+        path: The file. An existing file is overwritten.
+        title: The title above the plot.
 
     Raises:
         ArgumentError: matplotlib is not installed.
@@ -67,7 +67,9 @@ def write_png(curve: Curve, path: Path, title: str) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
-        raise ArgumentError("A PNG needs matplotlib: pip install 'wandb-ckpt[plot]'") from error
+        raise ArgumentError(
+            "A PNG file needs matplotlib, which is not installed: pip install 'wandb-ckpt[plot]'"
+        ) from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*curve.points, strict=True), marker="o", markersize=3)
@@ -75,7 +77,7 @@ def write_png(curve: Curve, path: Path, title: str) -> None:
         if version == curve.best:
             axes.plot(version, value, "r*", markersize=12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    # A "$" in a name would begin a formula.
+    # Not as math text: a "$" in a name would begin a formula.
     axes.set_xlabel("version")
     axes.set_ylabel(curve.name, parse_math=False)
     axes.set_title(title, parse_math=False)
@@ -83,9 +85,9 @@ def write_png(curve: Curve, path: Path, title: str) -> None:
 
 
 def _scaled(points: Sequence[tuple[int, float]], low: float, high: float) -> list[tuple[float, float]]:
-    """Returns the points with both coordinates between 0 and 1, y downwards."""
+    """Return the points with both coordinates between 0 and 1. The y axis points down."""
     first, last = points[0][0], points[-1][0]
-    # Halves, for the difference of two large values is beyond any float.
+    # With halves of the values, because the difference of two very large floats overflows.
     span = high / 2 - low / 2
     return [((x - first) / ((last - first) or 1), 0.5 if not span else (high / 2 - y / 2) / span) for x, y in points]
 

@@ -1,4 +1,4 @@
-"""Deletes what may go of a model on W&B: asks W&B what the rule needs to know, then deletes one after the other."""
+"""Plan which versions of a model on W&B to delete, and delete them one after the other."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Artifact, PublicRun
 
 
-_PAUSE = 0.1  # seconds between two deletions: W&B asks for one at a time, with a small delay
+_PAUSE = 0.1  # seconds between two deletions: W&B recommends one at a time, with a small delay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a rule means for the versions that there are now.
+    """The versions to keep and to delete by a rule.
 
     Attributes:
         path: The model.
         rule: The rule.
-        run: The run whose versions may go, `entity/project/id`; `None` when it is not known any more.
+        run: The run whose versions can be deleted, as `entity/project/id`; `None` if it is not known any more.
         versions: All versions, newest first.
-        kept: Why a version stays, by its number; those that are not in it go.
+        kept: The reasons to keep versions, by their numbers. All other versions are deleted.
     """
 
     path: str
@@ -39,54 +39,56 @@ class Plan:
     kept: Mapping[int, str]
 
     @property
-    def gone(self) -> tuple[Version, ...]:
-        """The versions that would go, oldest first."""
+    def to_delete(self) -> tuple[Version, ...]:
+        """The versions to delete, oldest first."""
         return tuple(version for version in reversed(self.versions) if version.number not in self.kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What became of one version of a plan: deleted, unless there is a reason against it."""
+    """The result for one version of a plan: it was deleted, or there is a reason why not."""
 
     version: Version
     reason: str = ""
 
 
 def plan(path: str, newest: int, best: int = 0, mode: Direction | None = None) -> Plan:
-    """Return what would go of a model if only so many newest and best versions were kept. Deletes nothing.
+    """Return which versions of a model to delete, to keep only the newest and the best ones. It deletes nothing.
 
     Args:
         path: `project/name` or `entity/project/name`.
-        newest: How many of the newest stay.
-        best: How many of the best stay, by what the newest version monitors.
-        mode: Which values are better; defaults to what the newest version's metadata says.
+        newest: How many of the newest versions to keep.
+        best: How many of the best versions to keep, by the quantity that the newest version monitors.
+        mode: Which values are better. Defaults to the mode in the newest version's metadata.
 
     Raises:
-        ArgumentError: The numbers mean nothing, it is not known which values are better, or the collection has links.
-        CheckpointNotFoundError: There is no such model.
+        ArgumentError: A number is negative, it is not known which values are better, or the collection has only
+        links. CheckpointNotFoundError: There is no such model.
     """
     artifacts = list_artifacts(path)
     if any(artifact.is_link for artifact in artifacts):
-        raise ArgumentError(f"{path} has links, no versions of its own: expected a model that a run logged.")
+        raise ArgumentError(
+            f"{path} has only links to versions of other models: expected a model that a run logged. Pass that model."
+        )
     newest_facts = version_of(artifacts[0]).checkpoint if artifacts else None
     monitor, known = (newest_facts.monitor, newest_facts.mode) if newest_facts else ("", None)
     return _applied(path, Rule(newest=newest, best=best, monitor=monitor, mode=mode or known), artifacts)
 
 
-def carry_out(agreed: Plan) -> Iterator[Deletion]:
-    """Delete what a plan says, unless it may not go any more: that is looked up again first.
+def delete_versions(agreed: Plan) -> Iterator[Deletion]:
+    """Delete the versions of a plan. Before this, check again that there is still no reason to keep them.
 
     Yields:
-        What became of each version, as it happens.
+        The result for each version, as soon as it is known.
     """
     artifacts = list_artifacts(agreed.path)
     now = _applied(agreed.path, agreed.rule, artifacts)
     there = {int(artifact.version[1:]): artifact for artifact in artifacts}
-    for version in agreed.gone:
+    for version in agreed.to_delete:
         if version.number not in there:
-            yield Deletion(version, "it was gone already")
+            yield Deletion(version, "somebody else has deleted it")
         elif version.number in now.kept:
-            yield Deletion(version, f"it is kept meanwhile: {now.kept[version.number]}")
+            yield Deletion(version, f"there is a new reason to keep it: {now.kept[version.number]}")
         else:
             yield Deletion(version, _delete(there[version.number]))
 
@@ -106,7 +108,7 @@ def _applied(path: str, rule: Rule, artifacts: "Sequence[Artifact]") -> Plan:
     candidates = {int(artifact.version[1:]): _candidate(artifact, own) for artifact in artifacts}
     by_number = dict(zip(candidates, artifacts, strict=True))
     for candidate in deletable(candidates.values(), rule):
-        # A question to W&B for each: only of those that would go.
+        # This sends a request for each version, so only for those to delete.
         if by_number[candidate.number].linked_artifacts:
             candidates[candidate.number] = replace(candidate, is_linked=True)
     return Plan(
@@ -123,7 +125,7 @@ def _candidate(artifact: "Artifact", own: frozenset[str]) -> Candidate:
 
 
 def _owner(artifacts: "Sequence[Artifact]") -> "PublicRun | None":
-    """Return the run whose callback made the model: the one that the name is of, else who logged the newest."""
+    """Return the run that the model is named after, else the run that logged the newest version."""
     newest = None
     for artifact in artifacts:
         run = artifact.logged_by()

@@ -1,6 +1,6 @@
-"""The `wandb-ckpt` command: each subcommand is one call of the library, and the words for what came of it.
+"""The `wandb-ckpt` command. Each subcommand calls one function of the library, and prints the result.
 
-One module per subcommand; what is heavy is imported when a subcommand runs, so that `--help` is quick.
+Each subcommand is a module. It imports slow modules only when it runs, so that `--help` is fast.
 """
 
 import sys
@@ -14,9 +14,9 @@ from wandb_ckpt.cli import diff, doctor, get, ls, plot, prune, publish, serve, s
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="wandb-ckpt")
 def main() -> None:
-    """Keras checkpoints as versions of W&B artifacts."""
+    """Work with Keras checkpoints that are versions of W&B artifacts."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what a terminal without unicode can't show is shown by its code
+        if isinstance(stream, TextIOWrapper):  # characters that the terminal can't encode are printed as escapes
             stream.reconfigure(errors="backslashreplace")
 
 

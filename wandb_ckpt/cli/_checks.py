@@ -1,4 +1,4 @@
-"""What a training would meet on this machine: packages, login, server, folders, and the callback itself."""
+"""The checks of `wandb-ckpt doctor`: packages, login, server, folders, and the arguments of a callback."""
 
 import os
 import shutil
@@ -21,27 +21,27 @@ from wandb_ckpt.wandb_api.errors import WandbError
 
 _PACKAGES = ("wandb-ckpt", "wandb", "keras", "tf_keras", "tensorflow", "jax", "torch", "h5py")
 _BACKENDS = ("tensorflow", "jax", "torch")
-_LITTLE = 1 << 30  # bytes of free space below which a folder is worth a word
+_LOW_SPACE = 1 << 30  # free space on a disk, in bytes, below which a warning is printed
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
+class CheckResult:
+    """The result of one check.
 
     Attributes:
-        name: What it is.
-        state: `"ok"`; `"note"` for what may surprise; `"wrong"` for what won't work.
-        text: What was found, and what to do.
+        name: The name of the check.
+        status: `"ok"`, `"warning"` or `"failed"`.
+        text: The details, and what to do.
     """
 
     name: str
-    state: Literal["ok", "note", "wrong"]
+    status: Literal["ok", "warning", "failed"]
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intention:
-    """What a callback would be made with; see `WandbModelCheckpoint`."""
+class CallbackArguments:
+    """The arguments of a callback; see `WandbModelCheckpoint`."""
 
     filepath: str
     monitor: str = "val_loss"
@@ -51,41 +51,44 @@ class Intention:
     save_freq: str | int = "epoch"
 
 
-def examine(intention: Intention | None = None) -> Iterator[Finding]:
-    """Looks at everything, one thing after the other.
+def run_checks(arguments: CallbackArguments | None = None) -> Iterator[CheckResult]:
+    """Run all checks, one after the other.
 
     Args:
-        intention: What a callback would be made with; `None` leaves out what concerns one.
+        arguments: The arguments of a callback; `None` to skip the checks of the callback.
 
     Yields:
-        What was found, as it is found.
+        The results, as soon as they are known.
     """
     yield from _packages()
     yield from _login()
-    yield from _folders(intention)
-    if intention is not None:
-        yield from _callback(intention)
+    yield from _folders(arguments)
+    if arguments is not None:
+        yield from _callback(arguments)
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[CheckResult]:
     found = {name: _version(name) for name in _PACKAGES}
     for name, installed in found.items():
         if installed:
             yield _package(name, installed)
     if not any(found[name] for name in _BACKENDS):
-        yield Finding(
-            "backend", "wrong", "Keras needs one: pip install 'wandb-ckpt[tensorflow]', or [jax], or [torch]"
+        yield CheckResult(
+            "backend",
+            "failed",
+            "no backend of Keras is installed: pip install 'wandb-ckpt[tensorflow]', or [jax], or [torch]",
         )
 
 
-def _package(name: str, installed: str) -> Finding:
+def _package(name: str, installed: str) -> CheckResult:
     if name != "keras" or has_all_fixes(installed):
-        return Finding(name, "ok", installed)
-    return Finding(
+        return CheckResult(name, "ok", installed)
+    return CheckResult(
         name,
-        "note",
-        f"{installed}, which lacks fixes for files that are made to do harm (read other files, run code, fill the "
-        "memory): only 3.15.1 and newer, and 3.12.4, have all. Update it to load models that others have published",
+        "warning",
+        f"{installed} does not have all security fixes for malicious model files, which can read other files, run "
+        "code or fill the memory. Before you load models that others have published, update to 3.15.1 or newer, or "
+        "to 3.12.4",
     )
 
 
@@ -96,127 +99,134 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _login() -> Iterator[Finding]:
+def _login() -> Iterator[CheckResult]:
     mode = os.environ.get("WANDB_MODE", "online")
     if mode == "offline":
-        yield Finding("mode", "note", "WANDB_MODE=offline: checkpoints wait in the run's folder for `wandb sync`")
+        yield CheckResult(
+            "mode", "warning", "WANDB_MODE=offline: checkpoints stay in the run's folder until you run `wandb sync`"
+        )
     elif mode == "disabled":
-        yield Finding("mode", "wrong", "WANDB_MODE=disabled: nothing is published")
+        yield CheckResult(
+            "mode", "failed", "WANDB_MODE=disabled: nothing is published. To publish, unset it or use online"
+        )
     try:
         api = api_for(None)
-        yield Finding("login", "ok", f"as {api.default_entity} at {api.settings['base_url']}")
-    except WandbError as error:  # no key, a wrong one, or nobody at the other end
-        state: Literal["note", "wrong"] = "note" if mode == "offline" else "wrong"
-        yield Finding("login", state, f"{error} (server: {base_url()})")
+        yield CheckResult("login", "ok", f"as {api.default_entity} at {api.settings['base_url']}")
+    except WandbError as error:  # no key, a wrong key, or no answer from the server
+        status: Literal["warning", "failed"] = "warning" if mode == "offline" else "failed"
+        yield CheckResult("login", status, f"{error} (server: {base_url()})")
     except RuntimeError:
         if private.has_home():
             raise
-        yield Finding("home", "wrong", private.NO_HOME)
+        yield CheckResult("home", "failed", private.NO_HOME)
 
 
 # ---- folders -----------------------------------------------------------------------------------------------
 
 
-def _folders(intention: Intention | None) -> Iterator[Finding]:
+def _folders(arguments: CallbackArguments | None) -> Iterator[CheckResult]:
     runs = Path(os.environ.get("WANDB_DIR") or ".").absolute()
     folders = {"runs": runs, **private.folders()}
-    if intention is not None and not is_remote(intention.filepath):
-        folders["checkpoints"] = Path(intention.filepath).absolute().parent
-    findings = {name: _folder(name, folder) for name, folder in folders.items()}
-    yield from findings.values()
-    if "checkpoints" in folders and "wrong" not in (findings["checkpoints"].state, findings["runs"].state):
+    if arguments is not None and not is_remote(arguments.filepath):
+        folders["checkpoints"] = Path(arguments.filepath).absolute().parent
+    results = {name: _folder(name, folder) for name, folder in folders.items()}
+    yield from results.values()
+    if "checkpoints" in folders and "failed" not in (results["checkpoints"].status, results["runs"].status):
         yield _link(folders["checkpoints"], runs)
 
 
-def _folder(name: str, folder: Path) -> Finding:
-    there = _nearest(folder)
+def _folder(name: str, folder: Path) -> CheckResult:
+    existing = _nearest(folder)
     try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".wandb_ckpt-doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".wandb_ckpt-doctor-") as file:
             file.write(b"x")
             file.flush()
     except OSError as error:
-        return Finding(name, "wrong", f"{folder}: nothing can be written there: {error}")
-    free = shutil.disk_usage(there).free
+        return CheckResult(name, "failed", f"{folder}: can't write to it: {error}")
+    free = shutil.disk_usage(existing).free
     text = f"{folder}: {free / 1e9:.1f} GB free"
-    return Finding(name, "ok", text) if free >= _LITTLE else Finding(name, "note", f"{text}, which is little")
+    if free < _LOW_SPACE:
+        return CheckResult(name, "warning", f"{text}, low disk space")
+    return CheckResult(name, "ok", text)
 
 
-def _link(checkpoints: Path, runs: Path) -> Finding:
-    """Says whether what is uploaded is a second name of the file that Keras saves, or a copy."""
+def _link(checkpoints: Path, runs: Path) -> CheckResult:
+    """Check whether the files that Keras saves can be hard-linked into the run's folder, or must be copied."""
     try:
         with tempfile.NamedTemporaryFile(dir=_nearest(checkpoints), prefix=".wandb_ckpt-doctor-") as file:
             second = _nearest(runs) / Path(file.name).name.replace("doctor", "doctor-link")
             second.hardlink_to(file.name)
             second.unlink()
     except OSError as error:
-        text = f"each checkpoint is copied until it is uploaded, for no hard link leads to the runs' folder: {error}"
-        return Finding("space", "note", text)
-    return Finding("space", "ok", "what is uploaded is a hard link of what is saved: no second copy on this disk")
+        text = f"no hard links to the runs' folder, so each checkpoint is copied until it is uploaded: {error}"
+        return CheckResult("space", "warning", text)
+    return CheckResult("space", "ok", "hard links work, so an upload needs no second copy of the file")
 
 
 def _nearest(folder: Path) -> Path:
-    """Returns the folder, or the nearest one above it that exists."""
+    """Return the folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 # ---- the callback ------------------------------------------------------------------------------------------
 
 
-def _callback(intention: Intention) -> Iterator[Finding]:
+def _callback(arguments: CallbackArguments) -> Iterator[CheckResult]:
     try:
-        callback, saves = _made(intention), _saves(intention)
+        callback, saves = _create(arguments), _saves(arguments)
     except (ImportError, ValueError, TypeError) as error:
-        yield Finding("callback", "wrong", str(error))
+        yield CheckResult("callback", "failed", str(error))
         return
-    yield Finding("saves", "ok", saves)
-    yield _direction(callback, intention)
-    batch = None if intention.save_freq == "epoch" else 99
-    checkpoint = Checkpoint(path="", format="", epoch=3, batch=batch, monitor=intention.monitor, is_best=True)
+    yield CheckResult("saves", "ok", saves)
+    yield _direction(callback, arguments)
+    batch = None if arguments.save_freq == "epoch" else 99
+    checkpoint = Checkpoint(path="", format="", epoch=3, batch=batch, monitor=arguments.monitor, is_best=True)
     aliases = [alias for alias in aliases_for(checkpoint) if alias != "best"]
-    text = f"run_<run id>_model, such as {', '.join(aliases)}; and best for the best so far"
-    yield Finding("versions", "ok", text)
+    text = f"model run_<run id>_model with aliases such as {', '.join(aliases)}; best is on the best version"
+    yield CheckResult("versions", "ok", text)
 
 
-def _made(intention: Intention) -> Any:
+def _create(arguments: CallbackArguments) -> Any:
     from wandb_ckpt import WandbModelCheckpoint
 
-    facts = {name: getattr(intention, name) for name in Intention.__slots__}
-    return WandbModelCheckpoint(**facts)
+    return WandbModelCheckpoint(**{name: getattr(arguments, name) for name in CallbackArguments.__slots__})
 
 
-def _saves(intention: Intention) -> str:
-    template = PathTemplate(intention.filepath)
+def _saves(arguments: CallbackArguments) -> str:
+    template = PathTemplate(arguments.filepath)
     name = template.name
     is_tf = format_of(name, is_folder=False) == "tf"
-    form = format_of(name, is_folder=is_tf and not intention.save_weights_only)
-    when = "epoch" if intention.save_freq == "epoch" else f"{intention.save_freq} batches"
-    condition = f" that is the best {intention.monitor} so far" if intention.save_best_only else ""
+    form = format_of(name, is_folder=is_tf and not arguments.save_weights_only)
+    when = "epoch" if arguments.save_freq == "epoch" else f"{arguments.save_freq} batches"
+    condition = f" if {arguments.monitor} is the best so far" if arguments.save_best_only else ""
     fields = ", ".join(template.fields)
-    where = f"{name}, with {fields} filled in" if fields else f"{name}, each in place of the one before"
-    return f"every {when}{condition}, as {form}: {where}"
+    where = f"{name}, with {fields} filled in" if fields else f"{name}, which replaces the previous file"
+    return f"every {when}{condition}, in the format {form}: {where}"
 
 
-def _direction(callback: PublishingMixin, intention: Intention) -> Finding:
-    needs = "; it needs validation data in fit()" if intention.monitor.startswith("val_") else ""
-    callback.set_model(_model_with(intention.monitor))
+def _direction(callback: PublishingMixin, arguments: CallbackArguments) -> CheckResult:
+    needs = "; it needs validation data in fit()" if arguments.monitor.startswith("val_") else ""
+    callback.set_model(_model_with(arguments.monitor))
     op = callback._family.comparison(callback)
     if op is not None:
         word = {"min": "lower", "max": "higher"}[direction_of(op)]
-        return Finding("monitor", "ok", f"{intention.monitor}: {word} is better{needs}")
-    text = f"{intention.monitor}: Keras asks the model's metric which values are better{needs}. If it can't tell, "
-    what = "fit() fails" if intention.save_best_only else "no version gets the alias best"
-    return Finding("monitor", "note", f"{text}{what}: pass mode='min' or mode='max'")
+        return CheckResult("monitor", "ok", f"{arguments.monitor}: {word} is better{needs}")
+    text = (
+        f"{arguments.monitor}: it depends on the model's metric which values are better{needs}. If Keras can't tell, "
+    )
+    what = "fit() fails" if arguments.save_best_only else "no version gets the alias best"
+    return CheckResult("monitor", "warning", f"{text}{what}. To avoid this, pass mode='min' or mode='max'")
 
 
 def _model_with(monitor: str) -> Any:
-    """Returns a small model that has been trained for a moment, with the metric that is monitored if Keras has it."""
+    """Return a small model, trained for one step, with the monitored metric if Keras has it."""
     import numpy as np
 
     keras = import_family(default_family())
     model = keras.Sequential([keras.layers.Dense(1)])
     try:
         model.compile("sgd", "mse", metrics=[monitor.removeprefix("val_")])
-        model.train_on_batch(np.zeros((1, 1)), np.zeros((1, 1)))  # a metric is made when there is data
+        model.train_on_batch(np.zeros((1, 1)), np.zeros((1, 1)))  # Keras creates the metric when it gets data
     except (ValueError, TypeError):
         model.compile("sgd", "mse")
     return model

@@ -1,4 +1,4 @@
-"""The cells that several tables have."""
+"""Table cells that several commands print."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def value_of(version: "Version | Entry[Any]") -> str:
-    """Returns the monitored value with its name: `val_loss 0.25`."""
+    """Return the monitored value with its name: `val_loss 0.25`."""
     checkpoint = version.checkpoint
     return "" if checkpoint.value is None else f"{checkpoint.monitor} {number(checkpoint.value)}"
 
 
 def epoch_of(version: "Version | Entry[Any]") -> str:
-    """Returns the epoch, and the batch for a save within it: `3`, `3.99`."""
+    """Return the epoch, and the batch for a save within it: `3`, `3.99`."""
     checkpoint = version.checkpoint
     if checkpoint.epoch is None:
         return ""

@@ -1,4 +1,4 @@
-"""Errors as one line and an exit code: what this package, wandb or the system says went wrong."""
+"""Print an error of this package, wandb or the system as one line, and exit with its code."""
 
 import os
 import sys
@@ -13,28 +13,28 @@ from wandb_ckpt.wandb_api.private import NO_HOME, has_home
 
 
 class Failure(click.ClickException):
-    """What ends a command with one line, and exit code 1."""
+    """An error that ends a command with one line and exit code 1."""
 
     def __init__(self, message: str) -> None:
         super().__init__(safe(" ".join(message.split())))
 
 
 @contextmanager
-def in_one_line(failure: type[Failure] = Failure) -> Iterator[None]:
-    """Turns errors that have a cause outside of this program into a `Failure`, or a kind of it."""
+def errors_in_one_line(failure: type[Failure] = Failure) -> Iterator[None]:
+    """Turn expected errors into a `Failure`, or a subclass of it. All others are bugs, and keep their traceback."""
     try:
-        with _no_questions():
+        with _no_prompts():
             yield
     except Exception as error:
-        if not _has_its_cause_outside(error):
+        if not _is_expected(error):
             raise
         raise failure(_message(error)) from error
 
 
-def _has_its_cause_outside(error: Exception) -> bool:
+def _is_expected(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not has_home():
         return True
-    # wandb raises many kinds, some of which have no base in common (0.31).
+    # wandb 0.31 raises errors of many types, and some have no common base class.
     return isinstance(error, (WandbCkptError, OSError)) or type(error).__module__.partition(".")[0] == "wandb"
 
 
@@ -44,16 +44,16 @@ def _message(error: Exception) -> str:
         return text
     if isinstance(error, RuntimeError) and not has_home():
         return NO_HOME
-    return f"W&B: {text} `wandb-ckpt doctor` looks into it."
+    return f"W&B: {text} To check packages, login and server, run `wandb-ckpt doctor`."
 
 
 @contextmanager
-def _no_questions() -> Iterator[None]:
-    """Keeps wandb from asking for a key on the terminal: not to be logged in is an error here."""
-    asked = sys.stdin
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - no path of ours
-        sys.stdin = nothing
+def _no_prompts() -> Iterator[None]:
+    """Prevent wandb from asking for an API key on the terminal. Without a login, the command fails instead."""
+    stdin = sys.stdin
+    with open(os.devnull, encoding="utf-8") as empty:  # noqa: PTH123 - not a path
+        sys.stdin = empty
         try:
             yield
         finally:
-            sys.stdin = asked
+            sys.stdin = stdin

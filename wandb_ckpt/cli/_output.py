@@ -1,4 +1,4 @@
-"""What the commands print: rich on a terminal, plain lines when piped, and never what could steer a terminal."""
+"""Print the output of commands: tables on a terminal, tab-separated lines when piped, never control characters."""
 
 import json
 import sys
@@ -14,18 +14,18 @@ from rich.filesize import decimal
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
-# Control, format (such as those that turn the direction of text), surrogate; line and paragraph separators.
-_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Unicode categories: control, format (for example right-to-left marks), surrogate; line and paragraph separators.
+_CONTROL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table.
+    """A column of a table.
 
     Attributes:
-        title: Its heading.
-        right: Whether it is aligned to the right, as numbers are.
-        fold: Whether it may take several lines where there is little room.
+        title: The heading.
+        right: Whether to align it to the right, as for numbers.
+        fold: Whether to wrap its text on a narrow terminal.
     """
 
     title: str
@@ -34,22 +34,22 @@ class Column:
 
 
 def is_terminal() -> bool:
-    """Returns whether a person reads what is printed."""
+    """Return whether the output goes to a terminal."""
     return sys.stdout.isatty()
 
 
-def say(line: str = "") -> None:
-    """Prints one line."""
+def print_line(line: str = "") -> None:
+    """Print one line."""
     click.echo(safe(line))
 
 
-def say_aside(line: str) -> None:
-    """Prints one line on stderr: what is going on, beside the result."""
+def print_note(line: str) -> None:
+    """Print one line on stderr, for a message that is not part of the result."""
     click.echo(safe(line), err=True)
 
 
-def say_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table; when piped, a line of headings and one a row, with tabs between the cells."""
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table. When piped, print the headings and each row as a line with tabs between the cells."""
     shown = [[safe(cell) for cell in row] for row in rows]
     if not is_terminal():
         for line in ([column.title for column in columns], *shown):
@@ -68,8 +68,8 @@ def say_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     Console(highlight=False).print(table)
 
 
-def say_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Prints names and what they are, one a line; what has nothing to say is left out."""
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print pairs of a name and a text, one in each line. Empty texts are left out."""
     facts = [(name, text) for name, text in facts if text]
     if is_terminal():
         width = max((len(safe(name)) for name, _ in facts), default=0)
@@ -80,24 +80,24 @@ def say_facts(facts: Iterable[tuple[str, str]]) -> None:
             click.echo(f"{safe(name)}\t{safe(text)}")
 
 
-def say_json(value: Any) -> None:
-    """Prints JSON, in ASCII."""
+def print_json(value: Any) -> None:
+    """Print a value as JSON, in ASCII."""
     click.echo(json.dumps(value, indent=2))
 
 
 def safe(text: str) -> str:
-    """Returns text with everything that a terminal would obey, not show, made visible.
+    """Return text with control characters replaced by visible escapes.
 
     >>> safe("a\\x1b[31mb\\tc\\u202e")
     'a\\\\x1b[31mb\\\\tc\\\\u202e'
     """
     return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in _STEERING else character for character in text
+        repr(character)[1:-1] if unicodedata.category(character) in _CONTROL else character for character in text
     )
 
 
 def number(value: float | None) -> str:
-    """Returns a value as short as can be read.
+    """Return a value as text with up to six significant digits.
 
     >>> number(0.123456789), number(None), number(3.0)
     ('0.123457', '', '3')
@@ -106,7 +106,7 @@ def number(value: float | None) -> str:
 
 
 def size(amount: int) -> str:
-    """Return a number of bytes as a person reads it.
+    """Return a number of bytes as text.
 
     >>> size(0), size(21257), size(3_200_000_000)
     ('0 bytes', '21.3 kB', '3.2 GB')
@@ -114,8 +114,8 @@ def size(amount: int) -> str:
     return decimal(amount)
 
 
-def age(moment: str, now: datetime | None = None) -> str:
-    """Return how long ago an ISO 8601 moment was.
+def age(time: str, now: datetime | None = None) -> str:
+    """Return how long ago an ISO 8601 time was.
 
     >>> age("2026-01-01T00:00:00Z", datetime(2026, 1, 1, 2, 30, tzinfo=UTC))
     '2 hours'
@@ -123,15 +123,15 @@ def age(moment: str, now: datetime | None = None) -> str:
     import humanize
 
     try:
-        then = datetime.fromisoformat(moment)
+        then = datetime.fromisoformat(time)
     except ValueError:
-        return moment
+        return time
     then = then if then.tzinfo else then.replace(tzinfo=UTC)
     return humanize.naturaldelta((now or datetime.now(UTC)) - then)
 
 
-def flat(value: Any) -> str:
-    """Returns a metadata value on one line: strings as they are, nothing for `None`, all else as JSON."""
+def one_line(value: Any) -> str:
+    """Return a metadata value in one line: a string as it is, `None` as an empty string, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

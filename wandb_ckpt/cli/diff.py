@@ -1,11 +1,11 @@
-"""`wandb-ckpt diff`: what differs between two versions."""
+"""`wandb-ckpt diff`: show the differences between two versions."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from wandb_ckpt.cli._failure import Failure, in_one_line
-from wandb_ckpt.cli._output import Column, flat, number, say, say_aside, say_table, size
+from wandb_ckpt.cli._failure import Failure, errors_in_one_line
+from wandb_ckpt.cli._output import Column, number, one_line, print_line, print_note, print_table, size
 
 if TYPE_CHECKING:
     from wandb_ckpt.browsing.diff import Change, Difference
@@ -15,7 +15,7 @@ _METADATA = (Column("METADATA", fold=True), Column("FIRST", fold=True), Column("
 _FILES = (Column("FILE", fold=True), Column("FIRST", right=True), Column("SECOND", right=True))
 _LAYERS = (
     Column("LAYER", fold=True),
-    Column("WHAT"),
+    Column("CHANGE"),
     Column("LARGEST |Δ|", right=True),
     Column("RELATIVE Δ", right=True),
     Column("NOTES", fold=True),
@@ -23,7 +23,7 @@ _LAYERS = (
 
 
 class Trouble(Failure):
-    """What ends the command with one line, and diff(1)'s exit code for trouble."""
+    """An error that ends the command with one line and exit code 2, as in diff(1)."""
 
     exit_code = 2
 
@@ -33,40 +33,41 @@ class Trouble(Failure):
 @click.argument("second")
 @click.pass_context
 def command(context: click.Context, first: str, second: str) -> None:
-    """Show what differs between two versions: metadata, files, and the weights of which layers, by how much.
+    """Show the differences between two versions: metadata, files, and the weights of each layer.
 
-    FIRST and SECOND are such as digits/run_3j2t0k7n_model:best. Weights are compared in .keras, .weights.h5 and .h5
-    files: the largest difference of two values, and the L2 norm of the difference divided by the first's. Exit codes
-    are those of diff(1): 0 when nothing differs, 1 when something does, 2 for trouble.
+    FIRST and SECOND are refs of versions, for example digits/run_3j2t0k7n_model:best. Weights are compared in .keras,
+    .weights.h5 and .h5 files: the largest absolute difference of two values, and the L2 norm of the difference
+    divided by the L2 norm of the first version's values. The exit code is 0 if there are no differences, 1 if there
+    are, and 2 if an error occurs, as in diff(1).
     """
-    with in_one_line(Trouble):
+    with errors_in_one_line(Trouble):
         from wandb_ckpt.browsing.diff import compare
 
         found = compare(first, second)
     if not found:
-        say_aside("Nothing differs.")
+        print_note("No differences.")
         return
-    _say(found)
+    _print(found)
     context.exit(1)
 
 
-def _say(found: "Difference") -> None:
-    say(f"first   {found.old.ref}")
-    say(f"second  {found.new.ref}")
+def _print(found: "Difference") -> None:
+    print_line(f"first   {found.old.ref}")
+    print_line(f"second  {found.new.ref}")
     if found.metadata:
-        say()
-        say_table(_METADATA, [(each.name, flat(each.old), flat(each.new)) for each in found.metadata])
+        print_line()
+        print_table(_METADATA, [(each.name, one_line(each.old), one_line(each.new)) for each in found.metadata])
     if found.files:
-        say()
-        say_table(_FILES, map(_file_row, found.files))
-    say()
+        print_line()
+        print_table(_FILES, map(_file_row, found.files))
+    print_line()
     if found.why_no_layers:
-        say(f"Weights: {found.why_no_layers}.")
+        print_line(f"Weights: {found.why_no_layers}.")
         return
     changed = [layer for layer in found.layers if layer.state != "same"]
     if changed:
-        say_table(_LAYERS, map(_layer_row, changed))
-    say(f"Weights: {len(changed)} of {len(found.layers)} layers differ.")
+        print_table(_LAYERS, map(_layer_row, changed))
+    print_line(f"Weights: {len(changed)} of {len(found.layers)} layers differ.")
 
 
 def _file_row(change: "Change") -> tuple[str, ...]:

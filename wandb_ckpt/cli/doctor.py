@@ -1,13 +1,13 @@
-"""`wandb-ckpt doctor`: what a training would meet on this machine."""
+"""`wandb-ckpt doctor`: check packages, login, server, disk, folders and the callback's arguments."""
 
 from typing import Any
 
 import click
 
-from wandb_ckpt.cli._failure import Failure, in_one_line
-from wandb_ckpt.cli._output import Column, say_table
+from wandb_ckpt.cli._failure import Failure, errors_in_one_line
+from wandb_ckpt.cli._output import Column, print_table
 
-_COLUMNS = (Column("WHAT"), Column("STATE"), Column("FOUND", fold=True))
+_COLUMNS = (Column("CHECK"), Column("STATUS"), Column("DETAILS", fold=True))
 
 
 class _SaveFreq(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.5
@@ -16,30 +16,36 @@ class _SaveFreq(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
     name = "epoch|BATCHES"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        """Returns `"epoch"` or a number."""
+        """Return `"epoch"` or a number of batches."""
         if value == "epoch":
             return "epoch"
         return click.IntRange(min=1).convert(value, param, ctx)
 
 
 @click.command("doctor")
-@click.option("--filepath", help="Say what the callback would do with this path.")
-@click.option("--monitor", default="val_loss", show_default=True, help="As in the callback, like all that follow.")
+@click.option("--filepath", help="Also check the callback with this path, and show what it would do.")
+@click.option("--monitor", default="val_loss", show_default=True, help="The callback's monitor argument.")
 @click.option(
-    "--mode", type=click.Choice(["auto", "min", "max"]), default="auto", show_default=True, help="See there."
+    "--mode",
+    type=click.Choice(["auto", "min", "max"]),
+    default="auto",
+    show_default=True,
+    help="The callback's mode argument.",
 )
-@click.option("--save-best-only", is_flag=True, help="See there.")
-@click.option("--save-weights-only", is_flag=True, help="See there.")
-@click.option("--save-freq", type=_SaveFreq(), default="epoch", show_default=True, help="See there.")
+@click.option("--save-best-only", is_flag=True, help="The callback's save_best_only argument.")
+@click.option("--save-weights-only", is_flag=True, help="The callback's save_weights_only argument.")
+@click.option(
+    "--save-freq", type=_SaveFreq(), default="epoch", show_default=True, help="The callback's save_freq argument."
+)
 def command(filepath: str | None, **arguments: Any) -> None:
-    """Look at packages, login, server, disk and folders, and at what the callback would do.
+    """Check packages, login, server, disk and folders, and show what the callback would do.
 
-    Exit code 1 when something is wrong.
+    The exit code is 1 if a check failed.
     """
-    with in_one_line():
-        from wandb_ckpt.cli._checks import Intention, examine
+    with errors_in_one_line():
+        from wandb_ckpt.cli._checks import CallbackArguments, run_checks
 
-        findings = list(examine(None if filepath is None else Intention(filepath=filepath, **arguments)))
-    say_table(_COLUMNS, [(finding.name, finding.state, finding.text) for finding in findings])
-    if wrong := [finding.name for finding in findings if finding.state == "wrong"]:
-        raise Failure(f"{', '.join(wrong)}: something is wrong there.")
+        results = list(run_checks(None if filepath is None else CallbackArguments(filepath=filepath, **arguments)))
+    print_table(_COLUMNS, [(result.name, result.status, result.text) for result in results])
+    if failed := [result.name for result in results if result.status == "failed"]:
+        raise Failure(f"{len(failed)} check{'s' if len(failed) > 1 else ''} failed: {', '.join(failed)}.")

@@ -1,22 +1,22 @@
-"""`wandb-ckpt get`: a checkpoint's files onto this disk."""
+"""`wandb-ckpt get`: download a checkpoint."""
 
 import click
 
-from wandb_ckpt.cli._failure import in_one_line
+from wandb_ckpt.cli._failure import errors_in_one_line
 from wandb_ckpt.cli._output import is_terminal, safe
 
 
 @click.command("get")
 @click.argument("ref")
 @click.option(
-    "--root", type=click.Path(file_okay=False), help="Folder to download to; by default one of wandb's own."
+    "--root", type=click.Path(file_okay=False), help="Folder to download to. Defaults to a folder of wandb."
 )
 def command(ref: str, root: str | None) -> None:
     """Download one version, check every file, and print the path that Keras can load.
 
-    REF is such as digits/run_3j2t0k7n_model:best, or entity/project/name:v3.
+    REF names a version, for example digits/run_3j2t0k7n_model:best or entity/project/name:v3.
     """
-    with in_one_line():
+    with errors_in_one_line():
         from wandb_ckpt import download
 
         path = download(ref, root)

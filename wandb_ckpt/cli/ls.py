@@ -1,4 +1,4 @@
-"""`wandb-ckpt ls`: projects, models, versions."""
+"""`wandb-ckpt ls`: list projects, models or versions."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandb_ckpt.cli._facts import epoch_of, value_of
-from wandb_ckpt.cli._failure import in_one_line
-from wandb_ckpt.cli._output import Column, age, say_aside, say_json, say_table, size
+from wandb_ckpt.cli._failure import errors_in_one_line
+from wandb_ckpt.cli._output import Column, age, print_json, print_note, print_table, size
 
 if TYPE_CHECKING:
     from wandb_ckpt.browsing.listing import Model, Project, Version
@@ -33,23 +33,24 @@ _VERSIONS = (
 
 @click.command("ls")
 @click.argument("path", default="")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all that is known.")
+@click.option("--json", "as_json", is_flag=True, help="Print all facts as JSON.")
 def command(path: str, as_json: bool) -> None:
     """List projects, the models of a project, or the versions of a model.
 
-    PATH is nothing or ENTITY/ for projects, [ENTITY/]PROJECT for models, [ENTITY/]PROJECT/NAME for versions.
+    PATH is [ENTITY/]PROJECT for models, or [ENTITY/]PROJECT/NAME for versions. Without PATH, your projects are
+    listed; with ENTITY/, those of that entity.
     """
-    with in_one_line():
+    with errors_in_one_line():
         from wandb_ckpt.browsing.listing import browse
 
         found = browse(path)
     if as_json:
-        say_json([_plain(each) for each in found.items])
+        print_json([_plain(each) for each in found.items])
     elif not found.items:
-        say_aside(f"There are no {found.level} here.")
+        print_note(f"There are no {found.level} here.")
     else:
         columns, row = _TABLES[found.level]
-        say_table(columns, map(row, found.items))
+        print_table(columns, map(row, found.items))
 
 
 def _project_row(project: "Project") -> tuple[str, ...]:
@@ -57,7 +58,7 @@ def _project_row(project: "Project") -> tuple[str, ...]:
 
 
 def _model_row(model: "Model") -> tuple[str, ...]:
-    first = model.foremost
+    first = model.best_or_newest
     facts = ("", "", "") if first is None else (value_of(first), epoch_of(first), age(model.versions[0].created_at))
     total = size(sum(version.size for version in model.versions))
     return model.name, str(len(model.versions)), *facts[:2], total, facts[2]

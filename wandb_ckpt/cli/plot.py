@@ -1,4 +1,4 @@
-"""`wandb-ckpt plot`: the monitored value over the versions of a model."""
+"""`wandb-ckpt plot`: plot the monitored value over the versions of a model."""
 
 import shutil
 import sys
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wandb_ckpt.cli._failure import Failure, in_one_line
-from wandb_ckpt.cli._output import number, safe, say, say_aside
+from wandb_ckpt.cli._failure import Failure, errors_in_one_line
+from wandb_ckpt.cli._output import number, print_line, print_note, safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +21,13 @@ _HEIGHT = 15
 
 @click.command("plot")
 @click.argument("name")
-@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG file instead.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Write a PNG file instead of text.")
 def command(name: str, png: Path | None) -> None:
     """Plot the monitored value over the versions of a model.
 
-    NAME is [ENTITY/]PROJECT/NAME. A PNG needs matplotlib: pip install 'wandb-ckpt[plot]'.
+    NAME is [ENTITY/]PROJECT/NAME. A PNG file needs matplotlib: pip install 'wandb-ckpt[plot]'.
     """
-    with in_one_line():
+    with errors_in_one_line():
         from wandb_ckpt.browsing.listing import list_versions
 
         versions = list_versions(name)
@@ -36,22 +36,25 @@ def command(name: str, png: Path | None) -> None:
     if png is None:
         _draw(curve, title)
     else:
-        with in_one_line():
+        with errors_in_one_line():
             from wandb_ckpt.browsing.plot import write_png
 
             write_png(curve, png, title)
-        say(str(png))
+        print_line(str(png))
     if left_out := len(versions) - len(curve.points):
-        say_aside(f"{left_out} of {len(versions)} versions have no value of {curve.name}.")
+        print_note(f"{left_out} of {len(versions)} versions have no value of {curve.name}.")
 
 
 def _curve(name: str, versions: "Sequence[Version]") -> "Curve":
-    """Returns the values of what the newest version with a value monitors."""
+    """Return the values of the quantity that the newest version with a value monitors."""
     from wandb_ckpt.browsing.plot import Curve
 
     valued = [(version, version.checkpoint) for version in reversed(versions) if version.checkpoint.value is not None]
     if not valued:
-        raise Failure(f"No version of {name} has a monitored value in its metadata: there is nothing to plot.")
+        raise Failure(
+            f"There is nothing to plot: no version of {name} has a monitored value in its metadata. Expected a model "
+            "that wandb_ckpt has logged."
+        )
     monitor = valued[-1][1].monitor
     points = [(version, facts.value) for version, facts in valued if facts.monitor == monitor]
     best = [version.number for version, _ in points if "best" in version.aliases]
@@ -65,7 +68,7 @@ def _curve(name: str, versions: "Sequence[Version]") -> "Curve":
 def _draw(curve: "Curve", title: str) -> None:
     from wandb_ckpt.browsing.plot import draw
 
-    say(title)
+    print_line(title)
     braille = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     width = shutil.get_terminal_size().columns
     for line in draw(curve, min(width, 120), _HEIGHT, braille=braille):

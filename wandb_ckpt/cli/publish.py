@@ -1,4 +1,4 @@
-"""`wandb-ckpt publish`: what is still to be published on this disk."""
+"""`wandb-ckpt publish`: publish the checkpoints on this disk that are not published yet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandb_ckpt.cli._facts import epoch_of, value_of
-from wandb_ckpt.cli._failure import Failure, in_one_line
-from wandb_ckpt.cli._output import Column, age, say, say_aside, say_table, size
+from wandb_ckpt.cli._failure import Failure, errors_in_one_line
+from wandb_ckpt.cli._output import Column, age, print_line, print_note, print_table, size
 
 if TYPE_CHECKING:
     from wandb_ckpt.outbox.entry import Entry, RunInfo
@@ -26,38 +26,41 @@ _COLUMNS = (
 
 @click.command("publish")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
-@click.option("-p", "--project", help="The project that `wandb sync --project` put the run into.")
-@click.option("-e", "--entity", help="The entity that `wandb sync --entity` put it into.")
-@click.option("--id", "run_id", help="The id that `wandb sync --id` gave it, or of another run to publish into.")
-@click.option("--dry-run", is_flag=True, help="Say what would be published, and do nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before publishing.")
+@click.option("-p", "--project", help="The project of the run, if `wandb sync --project` moved it.")
+@click.option("-e", "--entity", help="The entity of the run, if `wandb sync --entity` moved it.")
+@click.option("--id", "run_id", help="The id of the run, if `wandb sync --id` changed it, or that of another run.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be published.")
+@click.option("--yes", is_flag=True, help="Publish without asking.")
 def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: Any) -> None:
-    """Publish the checkpoints that are still on this disk because W&B was away, or a process was killed.
+    """Publish checkpoints that are only on this disk, because W&B was unreachable or a process was killed.
 
-    Each goes into the run that it was saved in; an offline run that was synced to another project is found there.
-    PATHS are folders of snapshots or of runs, wandb's folder, or what holds that; without any, wandb's own folder is
-    looked at (./wandb, or WANDB_DIR).
+    Each checkpoint is published into the run that saved it, also if an offline run was synced to another project.
+    PATHS are folders of snapshots or runs, a wandb folder, or its parent folder. The default is wandb's own folder
+    (./wandb, or WANDB_DIR).
     """
-    with in_one_line():
+    with errors_in_one_line():
         from wandb_ckpt.outbox.pending import find, why_held
         from wandb_ckpt.publishing.leftovers import moved, publish
         from wandb_ckpt.wandb_api.run import wandb_folder
 
         found = [moved(entry, **place) for entry in find(*(paths or (wandb_folder(),)))]
     if not found:
-        say_aside("Nothing is pending here.")
+        print_note("Nothing to publish.")
         return
     held = [why_held(entry) for entry in found]
-    say_table(_COLUMNS, map(_row, found, held))
+    print_table(_COLUMNS, map(_row, found, held))
     ready = [entry for entry, reason in zip(found, held, strict=True) if reason is None]
     if dry_run or not ready:
         return
     if not yes:
-        click.confirm(f"Publish {len(ready)} of them?", abort=True)
-    with in_one_line():
-        failed = [attempt for attempt in publish(ready) if not _say(attempt)]
+        click.confirm(f"Publish {len(ready)} of {len(found)} checkpoints?", abort=True)
+    with errors_in_one_line():
+        failed = [attempt for attempt in publish(ready) if not _print(attempt)]
     if failed:
-        raise Failure(f"{len(failed)} of {len(ready)} checkpoints are still pending.")
+        raise Failure(
+            f"{len(failed)} of {len(ready)} checkpoints were not published. The lines above say why. To try "
+            "again, run the same command."
+        )
 
 
 def _row(entry: "Entry[RunInfo]", held: str | None) -> tuple[str, ...]:
@@ -73,12 +76,12 @@ def _row(entry: "Entry[RunInfo]", held: str | None) -> tuple[str, ...]:
     )
 
 
-def _say(attempt: "Attempt") -> bool:
-    """Says what became of a checkpoint; returns whether it is a version now."""
+def _print(attempt: "Attempt") -> bool:
+    """Print the result for one checkpoint. Return whether it is published."""
     entry = attempt.entry
-    what = f"{entry.name} epoch {epoch_of(entry)}"
+    checkpoint = f"{entry.name} epoch {epoch_of(entry)}"
     if attempt.version:
-        say(f"{what} is {entry.name}:{attempt.version}")
+        print_line(f"{checkpoint} published as {entry.name}:{attempt.version}")
     else:
-        say_aside(f"{what} is still pending: {attempt.reason} ({entry.folder})")
+        print_note(f"{checkpoint} not published: {attempt.reason} ({entry.folder})")
     return attempt.version is not None
