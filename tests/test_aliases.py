@@ -10,7 +10,7 @@ import pytest
 
 from training import Seen, X, Y, fit, logs_of, versions
 from wandb_ckpt.keras import WandbModelCheckpoint
-from wandb_ckpt.publishing.target import EarlierBest
+from wandb_ckpt.publishing.artifact_target import EarlierBest
 from wandb_ckpt.wandb_api.errors import UnreachableError
 
 NAN, INF = float("nan"), float("inf")

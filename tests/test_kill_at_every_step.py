@@ -17,7 +17,7 @@ from wandb_ckpt.locks import this_process
 from wandb_ckpt.outbox.entry import Entry, RunInfo, read_record, write_record
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
 from wandb_ckpt.saving.atomic import PrivateFolder, finish_killed_saves
-from wandb_ckpt.saving.observer import Save
+from wandb_ckpt.saving.save_observer import Save
 
 STEPS = (
     *("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.utime", "os.chmod"),

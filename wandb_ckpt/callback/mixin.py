@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from wandb_ckpt.callback import preemption
 from wandb_ckpt.callback import resume as callback_resume
-from wandb_ckpt.callback.family_protocol import Family
-from wandb_ckpt.callback.interrupted import call_after_fit
+from wandb_ckpt.callback.failed_fit import call_after_fit
+from wandb_ckpt.callback.keras_family import Family
 from wandb_ckpt.callback.parent_fixes import ParentFixesMixin, for_path, step_of
 from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, finite_scalars, format_of, is_scalar
 from wandb_ckpt.errors import NoActiveRunError
 from wandb_ckpt.policy.best import is_better
 from wandb_ckpt.policy.settings import Settings
+from wandb_ckpt.publishing.artifact_target import Target
+from wandb_ckpt.publishing.callback_session import Plan, Session
 from wandb_ckpt.publishing.outcome import Outcome
-from wandb_ckpt.publishing.session import Plan, Session
-from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.restore import check_model
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.saving.background import BackgroundSaves, ModelCopier, SaverThread
-from wandb_ckpt.saving.observer import LaterSave, Save, SaveObserver
+from wandb_ckpt.saving.save_observer import LaterSave, Save, SaveObserver
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import message_of
 from wandb_ckpt.wandb_api.run import active_run, is_disabled

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from wandb_ckpt.callback.family_protocol import Family
+from wandb_ckpt.callback.keras_family import Family
 from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.errors import ArgumentError
 from wandb_ckpt.policy.best import direction_of

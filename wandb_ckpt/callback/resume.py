@@ -12,10 +12,10 @@ from wandb_ckpt.checkpoint import Checkpoint, finite_scalar, format_of
 from wandb_ckpt.errors import RestoreError
 from wandb_ckpt.formats.safe_reading import check
 from wandb_ckpt.outbox.entry import Entry, RunInfo
+from wandb_ckpt.publishing.artifact_target import Target
 from wandb_ckpt.publishing.leftovers import is_newer, is_whole, moment_of
-from wandb_ckpt.publishing.target import Target
 from wandb_ckpt.restoring.download import Fetched, fetch_version, from_snapshot
-from wandb_ckpt.restoring.finite import find_non_finite_layer
+from wandb_ckpt.restoring.nan_check import find_non_finite_layer
 from wandb_ckpt.restoring.restore import restore_fetched
 from wandb_ckpt.saving import seeds
 from wandb_ckpt.saving.atomic import link_tree

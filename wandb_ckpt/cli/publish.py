@@ -39,7 +39,7 @@ def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: Any) -> 
     (./wandb, or WANDB_DIR).
     """
     with errors_in_one_line():
-        from wandb_ckpt.outbox.pending import find, why_held
+        from wandb_ckpt.outbox.find_pending import find, why_held
         from wandb_ckpt.publishing.leftovers import moved, publish
         from wandb_ckpt.wandb_api.run import wandb_folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wandb_ckpt import locks
 from wandb_ckpt.saving.atomic import SNAPSHOT_PREFIX, exchange, move, new_root, remove_root
-from wandb_ckpt.saving.observer import Save
+from wandb_ckpt.saving.save_observer import Save
 
 
 @dataclass(frozen=True, slots=True)

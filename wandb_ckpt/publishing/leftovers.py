@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wandb_ckpt import locks
 from wandb_ckpt.checkpoint import Moment, moment
 from wandb_ckpt.outbox.entry import Entry, RunInfo, command_for
-from wandb_ckpt.outbox.pending import find, is_unsynced, why_held
+from wandb_ckpt.outbox.find_pending import find, is_unsynced, why_held
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.saving.atomic import finish_killed_saves
 from wandb_ckpt.threads import start

@@ -22,8 +22,8 @@ from wandb_ckpt.checkpoint import Checkpoint
 from wandb_ckpt.outbox.entry import RunInfo, command_for, read_record
 from wandb_ckpt.publishing import finished_runs
 from wandb_ckpt.publishing.outcome import Outcome, State
+from wandb_ckpt.publishing.publish_order import turns
 from wandb_ckpt.publishing.retention import Retention
-from wandb_ckpt.publishing.turns import turns
 from wandb_ckpt.threads import after_fork, is_held_here, start
 from wandb_ckpt.wandb_api.artifacts import Publication, correct, hand_over, prepare, remove_best_from_summary, settle
 from wandb_ckpt.wandb_api.console import say
@@ -31,7 +31,7 @@ from wandb_ckpt.wandb_api.errors import FinishedError, LostError, RefusedError, 
 from wandb_ckpt.wandb_api.run import active_run, run_info
 
 if TYPE_CHECKING:
-    from wandb_ckpt.publishing.target import Target
+    from wandb_ckpt.publishing.artifact_target import Target
 
 logger = logging.getLogger("wandb_ckpt")
 

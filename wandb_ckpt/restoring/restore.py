@@ -20,7 +20,7 @@ from wandb_ckpt.restoring import assets as restoring_assets
 from wandb_ckpt.restoring import tensorflow_checkpoint
 from wandb_ckpt.restoring.compatibility import Fit, check_fit, copy_without
 from wandb_ckpt.restoring.download import Fetched, fetch
-from wandb_ckpt.restoring.finite import find_non_finite_layer
+from wandb_ckpt.restoring.nan_check import find_non_finite_layer
 from wandb_ckpt.restoring.optimizers import OptimizerState, accepts
 from wandb_ckpt.restoring.safe_mode import check_safe_mode
 from wandb_ckpt.saving import lora

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from wandb_ckpt.saving.observer import ModelCopy
+from wandb_ckpt.saving.save_observer import ModelCopy
 from wandb_ckpt.threads import after_fork, run_into
 
 logger = logging.getLogger("wandb_ckpt")

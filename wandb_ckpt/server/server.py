@@ -17,9 +17,9 @@ import uvicorn
 
 from wandb_ckpt.server.app import create_app
 from wandb_ckpt.server.errors import PortInUseError, ServerError
-from wandb_ckpt.server.http.direct import DirectProtocol
 from wandb_ckpt.server.http.keys import DEFAULT_USER
 from wandb_ckpt.server.http.services import Services, UnhandledRequest, open_services
+from wandb_ckpt.server.http.upload_receiver import DirectProtocol
 from wandb_ckpt.server.versions.sweep import sweeping
 
 __all__ = ["Server", "ServerInfo", "serve"]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import wandb
 
 from wandb_ckpt.outbox.entry import Entry, RunInfo
-from wandb_ckpt.outbox.pending import find_entries_of
+from wandb_ckpt.outbox.find_pending import find_entries_of
 from wandb_ckpt.wandb_api import private
 
 logger = logging.getLogger("wandb_ckpt")

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from wandb_ckpt.server import json_text
 from wandb_ckpt.server.errors import InvalidRequestError
-from wandb_ckpt.server.http.direct import DirectBody, direct_body
+from wandb_ckpt.server.http.upload_receiver import DirectBody, direct_body
 
 __all__ = ["BodyReader", "RequestTooLargeError", "read_json"]
 

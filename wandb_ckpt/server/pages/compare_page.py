@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from wandb_ckpt.server.pages.comparison import same_and_different_files, same_and_different_metadata
 from wandb_ckpt.server.pages.facts import facts_of
-from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.pages.login_sessions import Visit
 from wandb_ckpt.server.store import contents, page_rows
 
 __all__ = ["compare_page"]

@@ -10,9 +10,9 @@ from starlette.responses import RedirectResponse, Response
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.facts import facts_of
 from wandb_ckpt.server.pages.formats import finite
+from wandb_ckpt.server.pages.login_sessions import Visit
 from wandb_ckpt.server.pages.plot import NARROW, WIDE, Plot, Point, best_of, plot
 from wandb_ckpt.server.pages.tables import Sorting, paging, sorting
-from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import page_rows
 from wandb_ckpt.server.store.page_rows import CollectionSummary, MonitoredValue
 

@@ -6,8 +6,8 @@ from starlette.responses import RedirectResponse, Response
 
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.facts import facts_of
+from wandb_ckpt.server.pages.login_sessions import Visit
 from wandb_ckpt.server.pages.tables import paging
-from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import collections, page_rows, projects, runs
 
 __all__ = ["entity_page", "entity_projects", "home_page", "project_page", "project_tab"]

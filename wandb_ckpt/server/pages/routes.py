@@ -8,6 +8,7 @@ from wandb_ckpt.server.pages.assets import serve_asset, serve_icon
 from wandb_ckpt.server.pages.compare_page import compare_page
 from wandb_ckpt.server.pages.error_page import FRIENDLY_ERRORS
 from wandb_ckpt.server.pages.login_page import login_routes
+from wandb_ckpt.server.pages.login_sessions import page_route
 from wandb_ckpt.server.pages.model_page import model_page, registry_entry
 from wandb_ckpt.server.pages.project_page import (
     entity_page,
@@ -18,7 +19,6 @@ from wandb_ckpt.server.pages.project_page import (
 )
 from wandb_ckpt.server.pages.run_page import run_page, run_tab
 from wandb_ckpt.server.pages.version_page import file_download, version_page, version_tab
-from wandb_ckpt.server.pages.visits import page_route
 
 __all__ = ["routes"]
 

@@ -13,7 +13,7 @@ from wandb_ckpt.server import run_lines
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.pages.comparison import flat
 from wandb_ckpt.server.pages.facts import Facts, facts_of
-from wandb_ckpt.server.pages.visits import Visit
+from wandb_ckpt.server.pages.login_sessions import Visit
 from wandb_ckpt.server.store import artifacts, page_rows, runs
 from wandb_ckpt.server.store.page_rows import RunVersion
 from wandb_ckpt.server.store.records import Run

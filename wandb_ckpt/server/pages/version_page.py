@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from wandb_ckpt.server.errors import NotFoundError
 from wandb_ckpt.server.http.downloads import blob_response
 from wandb_ckpt.server.pages.facts import METADATA_KEYS, facts_of
+from wandb_ckpt.server.pages.login_sessions import Visit
 from wandb_ckpt.server.pages.tables import paging
-from wandb_ckpt.server.pages.visits import Visit
 from wandb_ckpt.server.store import artifacts, contents, page_rows
 from wandb_ckpt.server.store.page_rows import CollectionSummary, VersionSummary
 

@@ -13,12 +13,12 @@ from wandb_ckpt.outbox.entry import Entry
 from wandb_ckpt.outbox.snapshot import Snapshot, freeze
 from wandb_ckpt.policy.best import aliases_for, beside
 from wandb_ckpt.policy.settings import Settings
+from wandb_ckpt.publishing.artifact_target import Target, find_target
 from wandb_ckpt.publishing.leftovers import sweep_in_background, take_over
 from wandb_ckpt.publishing.outcome import summary
 from wandb_ckpt.publishing.publisher import Publisher
 from wandb_ckpt.publishing.retention import Retention
-from wandb_ckpt.publishing.target import Target, find_target
-from wandb_ckpt.saving.observer import LaterSave, Save, absolute_path
+from wandb_ckpt.saving.save_observer import LaterSave, Save, absolute_path
 from wandb_ckpt.wandb_api.artifacts import Publication, keep_record
 from wandb_ckpt.wandb_api.console import say
 from wandb_ckpt.wandb_api.errors import message_of
