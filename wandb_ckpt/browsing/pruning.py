@@ -63,7 +63,8 @@ def plan(path: str, newest: int, best: int = 0, mode: Direction | None = None) -
 
     Raises:
         ArgumentError: A number is negative, it is not known which values are better, or the collection has only
-        links. CheckpointNotFoundError: There is no such model.
+            links.
+        CheckpointNotFoundError: There is no such model.
     """
     artifacts = list_artifacts(path)
     if any(artifact.is_link for artifact in artifacts):

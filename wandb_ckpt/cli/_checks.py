@@ -182,7 +182,7 @@ def _callback(arguments: CallbackArguments) -> Iterator[CheckResult]:
     batch = None if arguments.save_freq == "epoch" else 99
     checkpoint = Checkpoint(path="", format="", epoch=3, batch=batch, monitor=arguments.monitor, is_best=True)
     aliases = [alias for alias in aliases_for(checkpoint) if alias != "best"]
-    text = f"model run_<run id>_model with aliases such as {', '.join(aliases)}; best is on the best version"
+    text = f"run_<run id>_model, with aliases such as {', '.join(aliases)}; the best version also has best"
     yield CheckResult("versions", "ok", text)
 
 

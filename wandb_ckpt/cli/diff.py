@@ -33,12 +33,12 @@ class Trouble(Failure):
 @click.argument("second")
 @click.pass_context
 def command(context: click.Context, first: str, second: str) -> None:
-    """Show the differences between two versions: metadata, files, and the weights of each layer.
+    """Show the differences between two versions.
 
-    FIRST and SECOND are refs of versions, for example digits/run_3j2t0k7n_model:best. Weights are compared in .keras,
-    .weights.h5 and .h5 files: the largest absolute difference of two values, and the L2 norm of the difference
-    divided by the L2 norm of the first version's values. The exit code is 0 if there are no differences, 1 if there
-    are, and 2 if an error occurs, as in diff(1).
+    They are in metadata, files, and the weights of each layer. FIRST and SECOND name versions, for example
+    digits/run_3j2t0k7n_model:best. Weights are compared in .keras, .weights.h5 and .h5 files: the largest absolute
+    difference of two values, and the L2 norm of the difference divided by the L2 norm of the first version's values.
+    The exit code is 0 if there are no differences, 1 if there are, and 2 if an error occurs, as in diff(1).
     """
     with errors_in_one_line(Trouble):
         from wandb_ckpt.browsing.diff import compare

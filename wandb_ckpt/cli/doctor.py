@@ -38,9 +38,10 @@ class _SaveFreq(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
     "--save-freq", type=_SaveFreq(), default="epoch", show_default=True, help="The callback's save_freq argument."
 )
 def command(filepath: str | None, **arguments: Any) -> None:
-    """Check packages, login, server, disk and folders, and show what the callback would do.
+    """Check packages, login, server, disk and folders.
 
-    The exit code is 1 if a check failed.
+    With --filepath, also check the callback's arguments, and show what it would do. The exit code is 1 if a check
+    failed.
     """
     with errors_in_one_line():
         from wandb_ckpt.cli._checks import CallbackArguments, run_checks

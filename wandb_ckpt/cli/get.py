@@ -12,9 +12,10 @@ from wandb_ckpt.cli._output import is_terminal, safe
     "--root", type=click.Path(file_okay=False), help="Folder to download to. Defaults to a folder of wandb."
 )
 def command(ref: str, root: str | None) -> None:
-    """Download one version, check every file, and print the path that Keras can load.
+    """Download one version.
 
-    REF names a version, for example digits/run_3j2t0k7n_model:best or entity/project/name:v3.
+    Every file is checked against the version's manifest. The output is the path that Keras can load. REF names a
+    version, for example digits/run_3j2t0k7n_model:best or entity/project/name:v3.
     """
     with errors_in_one_line():
         from wandb_ckpt import download

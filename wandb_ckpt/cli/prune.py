@@ -43,10 +43,10 @@ def command(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Delete versions of a model, except the newest and the best ones. Show them first, and ask.
+    """Delete versions of a model, except the newest and the best.
 
-    NAME is [ENTITY/]PROJECT/NAME. A version is never deleted if it is best or latest, if it is linked, if another run
-    logged it, or if it has an alias that the callback did not set.
+    The versions are shown first, and you are asked. NAME is [ENTITY/]PROJECT/NAME. A version is never deleted if it
+    is best or latest, if it is linked, if another run logged it, or if it has an alias that the callback did not set.
     """
     if keep_last is None and keep_best is None:
         raise click.UsageError("Number of versions to keep is missing: pass --keep-last N, --keep-best K, or both.")

@@ -32,11 +32,11 @@ _COLUMNS = (
 @click.option("--dry-run", is_flag=True, help="Only show what would be published.")
 @click.option("--yes", is_flag=True, help="Publish without asking.")
 def command(paths: tuple[Path, ...], dry_run: bool, yes: bool, **place: Any) -> None:
-    """Publish checkpoints that are only on this disk, because W&B was unreachable or a process was killed.
+    """Publish checkpoints that are only on this disk.
 
-    Each checkpoint is published into the run that saved it, also if an offline run was synced to another project.
-    PATHS are folders of snapshots or runs, a wandb folder, or its parent folder. The default is wandb's own folder
-    (./wandb, or WANDB_DIR).
+    They are there because W&B was unreachable, or because a process was killed. Each checkpoint is published into the
+    run that saved it, also if an offline run was synced to another project. PATHS are folders of snapshots or runs, a
+    wandb folder, or its parent folder. The default is wandb's own folder (./wandb, or WANDB_DIR).
     """
     with errors_in_one_line():
         from wandb_ckpt.outbox.find_pending import find, why_held

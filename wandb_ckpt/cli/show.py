@@ -30,9 +30,10 @@ _FILES = (Column("FILE", fold=True), Column("SIZE", right=True), Column("DIGEST"
 @click.argument("ref")
 @click.option("--json", "as_json", is_flag=True, help="Print all facts as JSON.")
 def command(ref: str, as_json: bool) -> None:
-    """Show one version: its monitored value, the run that logged it, its metadata and files.
+    """Show all facts about one version.
 
-    REF names a version, for example digits/run_3j2t0k7n_model:best or entity/project/name:v3.
+    These are its monitored value, the run that logged it, its metadata and its files. REF names a version, for
+    example digits/run_3j2t0k7n_model:best or entity/project/name:v3.
     """
     with errors_in_one_line():
         from wandb_ckpt.browsing.listing import details_of

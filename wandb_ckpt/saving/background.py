@@ -109,7 +109,7 @@ class BackgroundSaves:
         self._is_prepared = False
 
     def __reduce__(self) -> tuple[type["BackgroundSaves"], tuple[Any, ...]]:
-        # A copied or pickled callback prepares anew: pending saves stay with the original.
+        # A copied or pickled callback prepares again: pending saves stay with the original.
         return BackgroundSaves, (self._make_copier, self._warn)
 
     def prepare(self) -> None:
@@ -139,7 +139,7 @@ class BackgroundSaves:
         self._saver.flush()
 
     def close(self) -> None:
-        """Free the memory now, and end the thread after all copies are saved. The next training prepares anew."""
+        """Free the memory now, and end the thread after all copies are saved. The next training prepares again."""
         self._copier, self._is_prepared = None, False
         self._saver.close()
 
