@@ -26,11 +26,11 @@ import keras
 import wandb
 from wandb_ckpt import WandbModelCheckpoint
 from wandb_ckpt.callback import preemption as _preemption
-from wandb_ckpt.publishing import publisher as _publisher, retention as _upkeep
+from wandb_ckpt.publishing import publisher as _publisher, retention as _retention
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a shell's `&`
 # On a busy machine everything may take its time; tests of these limits set limits of their own.
-_publisher.UPLOAD_PATIENCE = _upkeep.PATIENCE = _preemption.GRACE = 250
+_publisher.UPLOAD_PATIENCE = _retention.PATIENCE = _preemption.GRACE = 250
 
 x = np.linspace(0, 1, 64 * 4, dtype="float32").reshape(64, 4)
 y = x.sum(axis=1, keepdims=True)

@@ -14,7 +14,6 @@ from wandb_ckpt.wandb_api.versions import run_that_logged
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Artifact
 
-
 _TYPE = "model"
 
 

@@ -16,7 +16,6 @@ from wandb_ckpt.wandb_api.versions import candidate_of, remove
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Artifact, PublicRun
 
-
 _PAUSE = 0.1  # seconds between two deletions: W&B recommends one at a time, with a small delay
 
 

@@ -1,11 +1,6 @@
 """Whether an offline run's folder was synced, or can be."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 # The size of an offline run's log with nothing in it: the process was killed in its first 15 seconds.
 _EMPTY_LOG = 7

@@ -10,9 +10,7 @@ from wandb_ckpt.errors import ArgumentError
 # W&B's limit on top-level metadata keys (wandb/sdk/artifacts/_validators.py, 0.31).
 _METADATA_MAX = 100
 
-
 TEMPLATE_KEY, SHARD_KEY = "template", "shard"
-
 
 OUR_KEYS = METADATA_KEYS | {TEMPLATE_KEY, SHARD_KEY}
 

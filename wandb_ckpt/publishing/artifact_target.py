@@ -12,6 +12,7 @@ from wandb_ckpt.checkpoint import Direction
 from wandb_ckpt.outbox.name_claims import Claim, claim, claimants
 from wandb_ckpt.policy.best import best_of
 from wandb_ckpt.policy.naming import candidate_names, default_artifact_name
+from wandb_ckpt.wandb_api.api import ask
 from wandb_ckpt.wandb_api.errors import UnreachableError
 from wandb_ckpt.wandb_api.run import run_folder
 from wandb_ckpt.wandb_api.versions import best_value, earlier_versions
@@ -19,10 +20,7 @@ from wandb_ckpt.wandb_api.versions import best_value, earlier_versions
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Run
 
-from wandb_ckpt.wandb_api.api import ask
-
 logger = logging.getLogger("wandb_ckpt")
-
 
 # How often W&B is asked for the best value that it has: where it never answers, what is pending must be published
 # before the end of training has lost its patience.

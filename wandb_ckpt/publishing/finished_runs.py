@@ -30,7 +30,6 @@ from wandb_ckpt.wandb_api.run import run_info
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Run
 
-
 # How long the other process may take for its next step, in seconds: to open the run, to upload a checkpoint at the
 # slowest, in bytes a second, to end. Its own limit is longer, for when this process is gone.
 LIMIT, _SLOWEST = 300.0, 50_000

@@ -27,7 +27,6 @@ from wandb_ckpt.wandb_api.versions import OwnVersion, logged
 if TYPE_CHECKING:
     from wandb_ckpt.wandb_api.types import Api, Run
 
-
 logger = logging.getLogger("wandb_ckpt")
 
 

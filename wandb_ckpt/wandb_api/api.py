@@ -12,7 +12,6 @@ from wandb_ckpt.wandb_api.errors import UnreachableError, message_of
 
 T = TypeVar("T")
 
-
 # How long is waited to learn what W&B has of a run, in seconds, at the beginning of a resumed training above all.
 _ASK_TIMEOUT = 20.0
 

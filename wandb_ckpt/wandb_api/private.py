@@ -14,23 +14,19 @@ if TYPE_CHECKING:
     import wandb
     from wandb.apis.public import Run as PublicRun
 
-
 # The words of wandb-core for a full disk, or a quota, on Linux and macOS. They are Go's own, in English whatever the
 # locale is, which Python's `os.strerror` follows.
 _NO_ROOM = ("no space left on device", "disk quota exceeded", "disc quota exceeded")
 
-
 # Its words for a connection that broke in mid-answer, and for what it has asked for often enough. It asks again by
 # itself only where no answer has begun.
 _CUT_OFF = ("unexpected eof", "connection reset by peer", "broken pipe", "giving up after")
-
 
 # wandb (0.31) does nothing without a home folder, or WANDB_CONFIG_DIR, and says so in Python's own words.
 NO_HOME = (
     "This user has no home folder, which wandb needs: HOME is not set, and the system does not know the user. Set it "
     "to a folder that can be written to, such as HOME=/tmp."
 )
-
 
 _SAY_NOTHING = {
     "disable_git": True,

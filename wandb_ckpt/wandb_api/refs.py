@@ -14,7 +14,6 @@ _REF = re.compile(
     r"(?:wandb-artifact://)?(?:(?:(?P<entity>[^/:]+)/)?(?P<project>[^/:]+)/)?(?:(?P<name>[^/:]+):)?(?P<version>[^/:]+)"
 )
 
-
 _EXAMPLES = "'entity/project/run_3j2t0k7n_model:best', 'run_3j2t0k7n_model:v3', or 'best' within a run"
 
 
