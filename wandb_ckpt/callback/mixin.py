@@ -119,16 +119,17 @@ class PublishingMixin(ParentFixesMixin):
     def resume(self, model: Any) -> int:
         """Restore the run's latest checkpoint, and return the next epoch: 0 in a new run.
 
-        For a run that is started again with its id, here or on another machine, after a crash, a kill, or on purpose.
-        The newest checkpoint that this callback saved in the run, on W&B or on this disk, is put into the model: its
-        weights, optimizer state (with the learning rate) and the states of its seed generators; and `best` goes on
-        from its value then. What a killed process could not publish is published when training begins; what was
-        trained after the checkpoint is trained again. With `save_best_only=True` the newest one is the best one.
+        Use it when a run is started again with its id, on this machine or another one, after a crash, a kill, or on
+        purpose. The latest checkpoint that this callback saved in the run, on W&B or on this disk, is restored into
+        the model: the weights, the optimizer state (with the learning rate) and the states of the seed generators.
+        `best` continues from the value of that time. Checkpoints that a killed process could not publish are
+        published when training begins. What was trained after the checkpoint is trained again. With
+        `save_best_only=True`, the latest checkpoint is the best one.
 
-        A checkpoint from within an epoch (`save_freq` as a number) is gone on with at the beginning of that epoch, so
-        the batches before it are seen twice.
+        After a checkpoint within an epoch (`save_freq` as a number), training continues at the start of that epoch,
+        so the model sees the earlier batches of that epoch twice.
 
-        Not restored: the order of shuffled data, and what other callbacks remember (`EarlyStopping`).
+        Not restored: the order of shuffled data, and the state of other callbacks (`EarlyStopping`).
 
         Args:
             model: The model that `fit` is called on, built and compiled as it was.
@@ -224,9 +225,8 @@ class PublishingMixin(ParentFixesMixin):
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait until every checkpoint is saved and published, and print a summary.
 
-        For publishing it waits at most 60 seconds without progress for wandb to take what is pending, and 10 for an
-        upload; what is not done by then goes on in the background. So it is with versions that are to be deleted, for
-        which it waits at most 30 seconds.
+        It waits at most 60 seconds without progress for wandb to take what is pending, 10 seconds for an upload, and
+        30 seconds for old versions to be deleted. What is not done by then continues in the background.
 
         Raises:
             PublishError: With `on_error="raise"`, a checkpoint could not be published.
@@ -236,8 +236,9 @@ class PublishingMixin(ParentFixesMixin):
             self._background.flush()
             self._background.close()
         self._restore_parents_best()
-        self._session.finish()
-        self._end_training()
+        is_done = self._session.publisher.flush()
+        self._end_training()  # from here on, SIGTERM has nothing to save
+        self._session.sum_up(is_done=is_done)
         self._session.raise_failure()
 
     def _publish_pending(self) -> None:

@@ -125,9 +125,12 @@ class Session:
         """Return whether this thread holds the publisher's lock or that of retention."""
         return self.publisher.holds_lock() or self.retention.holds_lock()
 
-    def finish(self) -> None:
-        """Wait, for a bounded time, until all is published, and print what became of it."""
-        is_done = self.publisher.flush()
+    def sum_up(self, *, is_done: bool) -> None:
+        """Print what became of the checkpoints, and wait for retention, for a bounded time.
+
+        Args:
+            is_done: Whether nothing is pending any more.
+        """
         if outcomes := self.publisher.outcomes:
             say(summary(outcomes))
         if not is_done:
