@@ -1,6 +1,7 @@
 """What is said of checkpoints (`best`, `latest`, the summary) follows the outcomes: what failed does not count."""
 
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 import keras
 import pytest
+import wandb
 
 from proxy import Proxy
 from scripts import run_script
@@ -77,6 +79,59 @@ def summary_on(server: OwnServer) -> str:
     """The same of a server and a run of the test's own."""
     code = "import wandb\nfound = wandb.Api().run('local/p1/r1').summary\n"
     return asked(server, f"{code}print((float(found['best_val_loss']), found['best_epoch']))")
+
+
+def test_what_was_left_of_another_monitor(own_server: OwnServer, tmp_path: Path) -> None:
+    """What a killed process left is not compared with the values of another quantity."""
+    first = """
+    hold_back()
+    _publisher.PATIENCE = 0
+    train([1.0, 9.0])
+    os._exit(3)
+    """
+    second = """
+    callback = WandbModelCheckpoint("out/{epoch}.keras", monitor="mae")
+    train([5.0])
+    say_outcomes()
+    """
+    code, output = run_script(SCRIPT + textwrap.dedent(first), tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 3, output
+    code, output = run_script(SCRIPT + textwrap.dedent(second), tmp_path, "p1", "r1", **own_server.environ)
+    assert code == 0, output
+    assert "outcomes [('committed', True), ('committed', False), ('committed', True)]" in output, output
+
+
+def test_a_version_that_has_lost_best_does_not_take_it_back(
+    start_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb may answer for an older checkpoint when a better one is committed already."""
+    wait, committed, go_on = wandb.Artifact.wait, threading.Event(), threading.Event()
+    waited: list[Any] = []
+
+    def slow(artifact: Any) -> Any:
+        waited.append(artifact)
+        (committed if len(waited) == 1 else go_on).wait()
+        return wait(artifact)
+
+    monkeypatch.setattr(wandb.Artifact, "wait", slow)
+    with start_run() as run:
+        callback = WandbModelCheckpoint("m-{epoch}.keras")
+        path = f"{run.entity}/{run.project}/run_{run.id}_model"
+        then = []
+
+        def look() -> None:
+            api = wandb.Api()
+            while not api.artifact_exists(f"{path}:v1") or api.artifact(f"{path}:v1").state != "COMMITTED":
+                time.sleep(0.02)
+            committed.set()
+            while callback.checkpoints[0].state != "committed":
+                time.sleep(0.02)
+            then.append(wandb.Api().artifact(f"{path}:best").metadata["value"])
+            go_on.set()
+
+        train(callback, [2.0, 1.0, 3.0], at={2: look})
+    assert then == [1.0]
+    assert best_in(versions(run.path, tmp_path / "fetched")) == [1.0]
 
 
 @pytest.mark.parametrize("operation", ["createArtifact", "commitArtifact"])
@@ -187,6 +242,36 @@ def test_into_a_finished_run(own_server: OwnServer, tmp_path: Path) -> None:
     assert f"outcomes {expected}" in output, output
     assert seen_on(own_server, "p1") == [(["epoch_0"], 3.0), (["best", "epoch_2"], 2.0), (["epoch_3", "latest"], 2.5)]
     assert summary_on(own_server) == "(2.0, 2)"
+
+
+def test_one_is_put_off_while_the_next_is_prepared(
+    start_run: Any, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one, which is handed over first, is handed over once more behind it."""
+    add_file, began, added = wandb.Artifact.add_file, threading.Event(), []
+
+    def slow(artifact: Any, *args: Any, **kwargs: Any) -> Any:
+        added.append(artifact)
+        if len(added) == 2:
+            began.set()
+            while callback._session.publisher._waiting[0].index != 0:
+                time.sleep(0.02)
+        return add_file(artifact, *args, **kwargs)
+
+    def cut() -> Literal["cut"]:
+        began.wait()
+        return "cut"
+
+    monkeypatch.setattr(wandb.Artifact, "add_file", slow)
+    with start_run() as run:
+        callback = WandbModelCheckpoint("m-{epoch}.keras", aliases=["mine"])
+        proxy.once["createArtifact"] = cut
+        assert train(callback, [2.0, 1.0]) == ["committed"] * 2
+        outcomes = {outcome.version: outcome.checkpoint.epoch for outcome in callback.checkpoints}
+    seen = versions(run.path, tmp_path / "fetched")
+    assert {version.version: version.metadata["epoch"] for version in seen} == outcomes
+    aliases = {version.metadata["epoch"]: set(version.aliases) - {version.version} for version in seen}
+    assert aliases == {0: {"epoch_0"}, 1: {"best", "epoch_1", "latest", "mine"}}
 
 
 @pytest.mark.parametrize("operation", ["createArtifact", "commitArtifact"])

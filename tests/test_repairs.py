@@ -132,6 +132,17 @@ def test_a_path_that_can_not_be_filled_in(path: str) -> None:
     WandbModelCheckpoint("{{a}}-{epoch}.keras")
 
 
+def test_a_log_whose_name_has_a_slash(start_run: Any, tmp_path: Path) -> None:
+    """Keras fills it in, though it looks like a folder."""
+    run = start_run()
+    logs = logs_of(keras, [2.0, 1.0], "acc/top1")
+    fit(keras, [logs, WandbModelCheckpoint("m-{acc/top1:.1f}.keras", monitor="acc/top1", mode="min")])
+    assert [list(version.files) for version in versions(run.path, tmp_path / "f")] == [
+        ["m-2.0.keras"],
+        ["m-1.0.keras"],
+    ]
+
+
 def test_unused_legacy_arguments_are_no_error() -> None:
     """wandb's documentation lists `options=None`; it does no harm."""
     assert WandbModelCheckpoint("m.keras", options=None).filepath == "m.keras"

@@ -29,8 +29,9 @@ class PathTemplate:
     @property
     def stem(self) -> str:
         """The name of the file without its placeholders and its extension."""
-        name = next((self.name.removesuffix(end) for end in _ENDINGS if self.name.endswith(end)), self.name)
-        return "".join(literal for literal, *_ in Formatter().parse(name))
+        # In this order: a log's name may have a slash.
+        name = Path("".join(literal for literal, *_ in Formatter().parse(self.text))).name
+        return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
 
     @property
     def fields(self) -> tuple[str, ...]:

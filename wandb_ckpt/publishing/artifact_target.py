@@ -144,6 +144,8 @@ class Target:
 
     def save_best(self, mode: Direction | None) -> None:
         """Save the best value for the next callback of this run with the same path and monitor."""
+        if mode is None:
+            return
         try:
             self.claim.write(best_of(self.values_before(len(self.values)), mode))
         except OSError as error:

@@ -87,7 +87,7 @@ class Session:
         comparable = []
         for entry in take_over(run, target.name):
             is_comparable = entry.checkpoint.monitor == monitor
-            number = target.add(entry.checkpoint.value if is_comparable else None)
+            number = target.add(entry.checkpoint.value) if is_comparable else None
             index = self.publisher.announce(entry.checkpoint, entry.place, entry.name, entry.aliases)
             self.publisher.submit(index, entry.with_run(run), target, number)
             comparable += [entry.checkpoint] if is_comparable else []
@@ -101,7 +101,8 @@ class Session:
         Args:
             parents_best: Keras's own best value before it.
         """
-        place, number = absolute_path(checkpoint.path), target.add(checkpoint.value)
+        place = absolute_path(checkpoint.path)
+        number = target.add(checkpoint.value if checkpoint.mode else None)  # without a mode, nothing is better
         checkpoint = beside(checkpoint, target.values_before(number))
         aliases = aliases_for(checkpoint, self._settings.aliases)
         index = self.publisher.announce(checkpoint, place, target.name, aliases)

@@ -52,7 +52,7 @@ class _Job:
     index: int
     publication: Publication
     target: "Target"
-    number: int  # at the target
+    number: int | None  # at the target; `None` if it can't be compared with what goes there
     place: tuple[RunInfo, str]  # its run and name
     turn: int  # among those of all callbacks there
     artifact: Any = None  # Artifact, once it was tried to hand it over
@@ -97,20 +97,20 @@ class Publisher:
             self._outcomes.append(Outcome(checkpoint, name, aliases, "pending", place))
             return len(self._outcomes) - 1
 
-    def submit(self, index: int, publication: Publication, target: "Target", number: int) -> None:
+    def submit(self, index: int, publication: Publication, target: "Target", number: int | None) -> None:
         """Queue an announced checkpoint. Return at once.
 
         Args:
             index: The number that `announce` returned.
             publication: The checkpoint.
             target: Where it goes; knows what it is to be compared with.
-            number: Its number there.
+            number: Its number there; `None` if it can't be compared with the others.
         """
         place = run_info(publication.run), publication.name
         with self._lock:
             self._outcomes[index] = replace(self._outcomes[index], path=publication.snapshot.root)
             self._waiting.append(_Job(index, publication, target, number, place, turns.draw(place)))
-            if publication.checkpoint.is_best:
+            if number is not None and publication.checkpoint.is_best:
                 target.save_best(publication.checkpoint.mode)
             try:
                 self._make_room(publication)
@@ -240,22 +240,34 @@ class Publisher:
         while job := self._next_or_end(self._waiting, "wandb_ckpt_hand_over"):
             if job.pause:
                 self._wait_for_news(job.pause)
-            self._wait_for_turn(job)
+            if not self._wait_for_turn(job):
+                continue
             if self._hand_over(job):
                 pause = _FIRST_PAUSE
             else:
                 self._wait_for_news(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _wait_for_turn(self, job: _Job) -> None:
-        """Wait until earlier checkpoints of other callbacks with the same run and name are handed over."""
+    def _wait_for_turn(self, job: _Job) -> bool:
+        """Wait until earlier checkpoints of other callbacks with the same run and name are handed over.
+
+        Returns:
+            Whether it is still the next one here: an earlier one may have been put off meanwhile.
+        """
         before = turns.ahead(job.place, job.turn)
         while ahead := turns.ahead(job.place, job.turn):
             with self._lock:
+                if not self._is_next(job):
+                    return False
                 if ahead != before:
                     self._last_progress = time.monotonic()
                 self._lock.wait(timeout=_POLL)
             before = ahead
+        with self._lock:
+            return self._is_next(job)
+
+    def _is_next(self, job: _Job) -> bool:
+        return bool(self._waiting) and self._waiting[0] is job
 
     def _hand_over(self, job: _Job) -> bool:
         """Hand a checkpoint over to wandb, and return whether that worked."""
@@ -277,11 +289,13 @@ class Publisher:
             if job.publication.run.offline:
                 self._finish(job, "offline")
             else:
-                self._note_handed_over()
+                self._note_handed_over(job)
         return True
 
     def _compare(self, job: _Job) -> bool:
         """Compare a checkpoint with the earlier ones that have not failed, and return whether `best` changed."""
+        if job.number is None:
+            return False
         compared = job.publication.beside(job.target.values_before(job.number))
         if compared.checkpoint == job.publication.checkpoint:
             return False
@@ -309,8 +323,8 @@ class Publisher:
         try:
             # In this order: the end of the other process is waited for.
             for result, job in zip(finished_runs.publish([job.publication for job in jobs]), jobs, strict=True):
-                if result.reason:
-                    self._refuse(job, result.reason)
+                if result.reason:  # its value is not in the summary: the run was finished before
+                    self._finish(job, "failed", reason=result.reason)
                 elif result.version:
                     self._compare(job)  # as the other process has
                     self._finish(job, "committed", version=result.version)
@@ -318,7 +332,7 @@ class Publisher:
                     self._finish(job, "offline")
         except RefusedError as error:
             for job in [job for job in jobs if job in self._waiting]:
-                self._refuse(job, str(error))
+                self._finish(job, "failed", reason=str(error))
         except UnreachableError as error:
             self._note_unreachable(self._waiting[0], str(error))
             return False
@@ -338,13 +352,16 @@ class Publisher:
                 self._note_unreachable(job, str(error))
                 self._wait_for_news(_LONGEST_PAUSE)
             else:
-                self._compare(job)
-                correct(job.artifact, job.publication)
+                is_changed = self._compare(job)
+                correct(job.artifact, job.publication, is_changed=is_changed)
                 self._finish(job, "committed", version=version)
 
-    def _note_handed_over(self) -> None:
+    def _note_handed_over(self, job: _Job) -> None:
         with self._lock:
-            job = self._waiting.popleft()
+            if not self._is_next(job):  # an earlier one was put off meanwhile: this one follows it once more
+                job.artifact, job.is_again = None, True
+                return
+            self._waiting.popleft()
             self._in_flight.append(job)
             turns.leave(job.place, job.turn)
             if not job.is_again:
@@ -358,16 +375,19 @@ class Publisher:
         """
         self._note_unreachable(job, reason)
         job.pause = min(max(job.pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        with self._lock:
-            for each in self._in_flight:
-                each.artifact = None
-        self._take_back()
+        self._take_back(anew=True)
 
-    def _take_back(self) -> None:
-        """Hand over again, in order, what wandb may have lost. W&B recognizes what it has by its digest."""
+    def _take_back(self, *, anew: bool = False) -> None:
+        """Hand over again, in order, what wandb may have lost. W&B recognizes what it has by its digest.
+
+        Args:
+            anew: Whether each becomes a new artifact.
+        """
         with self._lock:
             for job in self._in_flight:
                 job.is_again = True
+                if anew:
+                    job.artifact = None
                 turns.line_up(job.place, job.turn)
             self._waiting.extendleft(reversed(self._in_flight))
             self._in_flight.clear()
@@ -394,7 +414,8 @@ class Publisher:
             self._last_progress = time.monotonic()
             if state == "failed":
                 self._failures.append(outcome)
-                job.target.discard(job.number, job.publication.checkpoint.mode)
+                if job.number is not None:
+                    job.target.discard(job.number, job.publication.checkpoint.mode)
             self._lock.notify_all()
         if state == "failed":
             _say_failed(outcome)

@@ -39,10 +39,10 @@ class LatePublisher:
         if known is not None:
             _add_aliases(known, tuple(alias for alias in publication.aliases if alias != "latest"))
             if publication.checkpoint.is_best or moment(known.metadata) != _moment_of(publication):
-                correct(known, publication)
+                correct(known, publication, is_changed=True)
             return known.version
         version = settle(log(publication, artifact))
-        correct(artifact, publication)
+        correct(artifact, publication, is_changed=True)
         self._versions.append(self._api.artifact(f"{self._path}:{version}"))
         return version
 
@@ -59,7 +59,8 @@ class LatePublisher:
         newer = (version.aliases for version in self._versions if moment(version.metadata) > saved)
         taken = {alias for aliases in newer for alias in aliases} - {"best"}
         best = best_value(publication.run, publication.name, publication.checkpoint.monitor)
-        publication = publication.beside([best])
+        if best is not None or not any("best" in version.aliases for version in self._versions):
+            publication = publication.beside([best])  # else the best one is of another monitor
         return replace(publication, aliases=tuple(alias for alias in publication.aliases if alias not in taken))
 
 

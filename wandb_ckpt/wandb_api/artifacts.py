@@ -113,34 +113,39 @@ def _what_settling_met(error: Exception) -> type[Exception]:
     return RefusedError if isinstance(error, ValueError) else UnreachableError
 
 
-def correct(artifact: "wandb.Artifact", publication: Publication) -> None:
+def correct(artifact: "wandb.Artifact", publication: Publication, *, is_changed: bool) -> None:
     """Update a version's aliases, metadata and description, and the run's summary, once it is committed.
 
     It may have become the best since it was handed over, because a better one failed. Where several checkpoints have
     the same bytes, their version has the facts of the one that it is `best` as, else those of the newest.
+
+    Args:
+        is_changed: Whether it may have become the best. Otherwise a version that has no `best` has lost it to a
+            better one, which is committed and waited for next.
     """
     try:
-        if _is_to_be_corrected(artifact, publication.checkpoint):
-            _correct(artifact, publication)
-        write_best_to_summary(publication)
+        if _is_to_be_corrected(artifact, publication.checkpoint, is_changed=is_changed):
+            _correct(artifact, publication, is_changed=is_changed)
+        if is_changed or not private.has_finished(publication.run):  # it may have been taken back with a failed one
+            write_best_to_summary(publication)
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning(
             "What %s, or the run's summary, says of the best is out of date: %s", artifact.name, message_of(error)
         )
 
 
-def _is_to_be_corrected(artifact: "wandb.Artifact", checkpoint: Checkpoint) -> bool:
-    ours, known = checkpoint.to_metadata(), artifact.metadata
-    if "best" not in artifact.aliases and (checkpoint.is_best or moment(ours) > moment(known)):
+def _is_to_be_corrected(artifact: "wandb.Artifact", checkpoint: Checkpoint, *, is_changed: bool) -> bool:
+    ours, known, is_promoted = checkpoint.to_metadata(), artifact.metadata, is_changed and checkpoint.is_best
+    if "best" not in artifact.aliases and (is_promoted or moment(ours) > moment(known)):
         return True
     is_about_it = checkpoint.is_best or moment(ours) == moment(known)
     return is_about_it and any(ours[name] != known.get(name) for name in ("value", "best"))
 
 
-def _correct(artifact: "wandb.Artifact", publication: Publication) -> None:
+def _correct(artifact: "wandb.Artifact", publication: Publication, *, is_changed: bool) -> None:
     artifact.description = describe(publication.checkpoint)
     artifact.metadata = _metadata_of(publication, artifact.metadata.get(SHARD_KEY))
-    if publication.checkpoint.is_best and "best" not in artifact.aliases:
+    if is_changed and publication.checkpoint.is_best and "best" not in artifact.aliases:
         artifact.aliases = [*artifact.aliases, "best"]
     artifact.save()
 
@@ -213,7 +218,11 @@ def remove_best_from_summary(publication: Publication) -> None:
     """
     checkpoint, run = publication.checkpoint, publication.run
     try:
-        if run.offline or checkpoint.value is None or _noted_best(publication) != checkpoint.value:
+        if run.offline or checkpoint.value is None:
+            return
+        if private.has_finished(run):
+            raise RuntimeError("the run is finished")
+        if _noted_best(publication) != checkpoint.value:
             return  # it was not noted, or another checkpoint was better
         logged = api_for(run).run(f"{run.entity}/{run.project}/{run.id}").logged_artifacts()
         known = [version.metadata for version in logged if version.state == "COMMITTED"]

@@ -50,7 +50,12 @@ def is_run_finished(error: Exception, run: "wandb.Run") -> bool:
 
     Either sign is enough: the words, or the run's own mark.
     """
-    return "is finished" in str(error) or bool(getattr(run, "_is_finished", False))
+    return "is finished" in str(error) or has_finished(run)
+
+
+def has_finished(run: "wandb.Run") -> bool:
+    """Return whether a run of this process is finished, or is just waiting for its uploads to end."""
+    return bool(getattr(run, "_is_finished", False))
 
 
 def is_abandoned(error: Exception) -> bool:
