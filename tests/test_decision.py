@@ -87,6 +87,11 @@ PATHS = st.lists(
 )
 
 
+def test_a_path_that_is_not_utf_8() -> None:
+    """Python has lone surrogates in the names of such files."""
+    assert candidate_names("r", "m\udc80-{epoch}.keras", "loss")[0] == "run_r_model"
+
+
 @given(st.text(min_size=1, max_size=200), PATHS.map("".join), st.text(min_size=1, max_size=100))
 def test_candidate_names_are_valid_and_distinct(run_id: str, path: str, monitor: str) -> None:
     """There is always a name left, and W&B takes all of them."""
