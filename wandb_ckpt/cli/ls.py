@@ -35,7 +35,7 @@ _VERSIONS = (
 @click.argument("path", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print all facts as JSON.")
 def command(path: str, as_json: bool) -> None:
-    """List projects, the models of a project, or the versions of a model.
+    """List projects, models, or versions.
 
     PATH is [ENTITY/]PROJECT for models, or [ENTITY/]PROJECT/NAME for versions. Without PATH, your projects are
     listed; with ENTITY/, those of that entity.

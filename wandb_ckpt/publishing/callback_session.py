@@ -37,6 +37,8 @@ class Plan:
     Attributes:
         index: The checkpoint's number with the publisher.
         number: Its number at its target.
+        run: The run that logs it.
+        target: Where it goes.
         place: Where Keras saves it, absolute.
         parents_best: Keras's own best value before it.
     """
@@ -201,5 +203,4 @@ class Session:
         )
 
     def _give_up(self, plan: Plan, reason: str) -> None:
-        plan.target.discard(plan.number, plan.checkpoint.mode)
-        self.publisher.fail(plan.index, reason)
+        self.publisher.fail(plan.index, reason, plan.target, plan.number)

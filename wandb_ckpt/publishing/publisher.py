@@ -61,7 +61,7 @@ class _Job:
 
 
 class Publisher:
-    """Publish the checkpoints of the training thread, one after the other.
+    """Publishes the checkpoints of the training thread, one after the other.
 
     Args:
         retention: Deletes old versions after each published checkpoint.
@@ -141,12 +141,19 @@ class Publisher:
         jobs = (job for job in list(self._waiting)[1:-1] if job.publication.run is run and job not in best)
         return next((job for job in jobs if not job.is_again and job.publication.snapshot.is_alone), None)
 
-    def fail(self, index: int, reason: str) -> None:
-        """Mark an announced checkpoint as failed, before it was submitted."""
-        with self._lock:
+    def fail(self, index: int, reason: str, target: "Target | None" = None, number: int = 0) -> None:
+        """Mark an announced checkpoint as failed, before it was submitted.
+
+        Args:
+            target: Where it would have gone, if that is known; its value counts no more there.
+            number: Its number there.
+        """
+        with self._lock:  # also for what is written of the best value, which other threads do with it
             outcome = replace(self._outcomes[index], state="failed", reason=reason)
             self._outcomes[index] = outcome
             self._failures.append(outcome)
+            if target is not None:
+                target.discard(number, outcome.checkpoint.mode)
         _say_failed(outcome)
 
     def take_failure(self) -> Outcome | None:
