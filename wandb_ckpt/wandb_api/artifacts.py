@@ -218,9 +218,10 @@ def remove_best_from_summary(publication: Publication) -> None:
     """
     checkpoint, run = publication.checkpoint, publication.run
     try:
-        if run.offline or checkpoint.value is None:
+        is_finished = private.has_finished(run)
+        if run.offline or checkpoint.value is None or (is_finished and not checkpoint.is_best):
             return
-        if private.has_finished(run):
+        if is_finished:
             raise RuntimeError("the run is finished")
         if _noted_best(publication) != checkpoint.value:
             return  # it was not noted, or another checkpoint was better
